@@ -1,0 +1,92 @@
+"""Read DataHarbour's settings: the section [dataharbour] of Airflow's configuration.
+
+Reads the file and the environment itself, so that domain packages, Spark
+drivers and the CLI get the values without importing Airflow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataharbour.errors import ConfigError
+
+SECTION = "dataharbour"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where this installation keeps its parts.
+
+    Attributes:
+        home: the state folder.
+        include_dir: the folder of YAML files (jobs, expectations, …).
+        applications: folders below which Spark applications may lie.
+        lake: URI of the data bucket, ``s3a://lake`` or ``file:///…``.
+        java_home: a Java 17 or newer, or None for the one that Spark finds.
+        spark_defaults: a Spark properties file without secrets, or None.
+        driver_dsn_file: file (0600) with the libpq conninfo of the drivers' role.
+    """
+
+    home: Path
+    include_dir: Path
+    applications: tuple[Path, ...]
+    lake: str
+    java_home: Path | None
+    spark_defaults: Path | None
+    driver_dsn_file: Path
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from `environ` and the airflow.cfg it points to.
+
+    Raises:
+        ConfigError: a required option is missing.
+    """
+    options = _options(environ)
+    home = Path(_required(options, "home", environ)).expanduser()
+    java_home, spark_defaults = options.get("java_home"), options.get("spark_defaults")
+    return Settings(
+        home=home,
+        include_dir=Path(_required(options, "include_dir", environ)),
+        applications=tuple(
+            Path(root) for root in _required(options, "applications", environ).split(":") if root
+        ),
+        lake=_required(options, "lake", environ).rstrip("/"),
+        java_home=Path(java_home) if java_home else None,
+        spark_defaults=Path(spark_defaults) if spark_defaults else None,
+        driver_dsn_file=Path(options.get("driver_dsn_file") or home / "secrets" / "driver.dsn"),
+    )
+
+
+def config_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """The airflow.cfg in use, by Airflow's own rule."""
+    home = Path(environ.get("AIRFLOW_HOME") or "~/airflow").expanduser()
+    return Path(environ.get("AIRFLOW_CONFIG") or home / "airflow.cfg").expanduser()
+
+
+def _options(environ: Mapping[str, str]) -> dict[str, str]:
+    parser = ConfigParser(interpolation=None, strict=False)
+    parser.read(config_file(environ))
+    options = dict(parser[SECTION]) if parser.has_section(SECTION) else {}
+    # Airflow interpolates its file, so a percent sign is written twice there.
+    options = {name: value.replace("%%", "%") for name, value in options.items()}
+    prefix = f"AIRFLOW__{SECTION.upper()}__"
+    for name, value in environ.items():
+        if name.startswith(prefix):
+            options[name.removeprefix(prefix).lower()] = value
+    return options
+
+
+def _required(options: Mapping[str, str], name: str, environ: Mapping[str, str]) -> str:
+    value = options.get(name, "").strip()
+    if not value:
+        raise ConfigError(
+            f"The option [{SECTION}] {name} is not set (looked in {config_file(environ)}).",
+            f"Set it there, or as AIRFLOW__{SECTION.upper()}__{name.upper()}; "
+            "for the embedded platform run: eval \"$(./harbour env)\".",
+        )
+    return value
