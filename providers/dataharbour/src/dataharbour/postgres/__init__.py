@@ -1,0 +1,1 @@
+"""PostgreSQL servers of our own: where the binaries are, and clusters made with them."""
