@@ -1,0 +1,5 @@
+"""``python -m dataharbour.cli``, which ./harbour runs."""
+
+from dataharbour.cli.main import run
+
+run()

@@ -1,0 +1,269 @@
+"""Talk to DataHarbour's REST API from the command line: address, token, errors, event streams.
+
+Imports nothing heavy: the HTTP library is loaded when a call is made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataharbour.errors import ConfigError, DataHarbourError, PlatformError
+
+if TYPE_CHECKING:
+    import httpx
+
+RETRIES_S = (0.5, 1.0, 2.0, 4.0)  # waits before a request is sent again
+RECONNECT_FOR_S = 60.0
+
+
+class Exit(IntEnum):
+    """Exit codes of the commands that talk to the API; 2 is wrong usage, 3 `status`."""
+
+    REFUSED = 1  # the request is wrong, or the server failed
+    RUN_FAILED = 4  # the run that was followed did not succeed
+    NOT_ALLOWED = 5  # 401, 403
+    NOT_FOUND = 6  # 404
+    UNAVAILABLE = 7  # no answer, 429, 502, 503: try again later
+
+
+class ApiProblem(DataHarbourError):
+    """The API said no, or did not answer."""
+
+    code = "api"
+
+    def __init__(self, problem: str, remedy: str, exit_code: Exit = Exit.REFUSED) -> None:
+        super().__init__(problem, remedy)
+        self.args = (problem, remedy, exit_code)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One server-sent event."""
+
+    name: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The API at one address.
+
+    Attributes:
+        url: of the mount, e.g. ``http://127.0.0.1:8080/dataharbour``.
+        token: bearer token.
+    """
+
+    url: str
+    token: str = field(repr=False)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON at a path below ``/api/v1``; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._send("GET", path, params=given).json()
+
+    def items(self, path: str, *, limit: int | None = None, **params: Any) -> Iterator[Any]:
+        """The items of a list, page after page, at most `limit`."""
+        left, cursor = limit, None
+        while True:
+            page = self.get(path, cursor=cursor, limit=min(left or 1000, 1000), **params)
+            yield from page["items"]
+            cursor = page["next"]
+            left = None if left is None else left - len(page["items"])
+            if cursor is None or left == 0 or not page["items"]:
+                return
+
+    def log_lines(self, path: str) -> Iterator[Any]:
+        """The lines that a log has by now."""
+        cursor = None
+        while True:
+            page = self.get(path, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None or not page["items"]:
+                return
+
+    def start(self, path: str, body: Mapping[str, Any], *, key: str) -> Any:
+        """POST what starts a run; sent again with the same key while the server is away."""
+        headers = {"Idempotency-Key": key}
+        for wait_s in RETRIES_S:
+            try:
+                return self._send("POST", path, json=dict(body), headers=headers).json()
+            except ApiProblem as error:
+                if error.exit_code is not Exit.UNAVAILABLE:
+                    raise
+                time.sleep(wait_s)
+        return self._send("POST", path, json=dict(body), headers=headers).json()
+
+    def events(self, path: str) -> Iterator[ServerEvent]:
+        """The events of a stream until its event `end`; connects again where it was."""
+        position: list[str] = []  # id of the newest event
+        give_up = time.monotonic() + RECONNECT_FOR_S
+        while True:
+            try:
+                for event in self._stream(path, position):
+                    yield event
+                    if event.name == "end":
+                        return
+                    give_up = time.monotonic() + RECONNECT_FOR_S
+            except ApiProblem as error:
+                if error.exit_code is not Exit.UNAVAILABLE or time.monotonic() > give_up:
+                    raise
+                time.sleep(1)
+
+    def _stream(self, path: str, position: list[str]) -> Iterator[ServerEvent]:
+        headers = {"Accept": "text/event-stream"}
+        if position:
+            headers["Last-Event-ID"] = position[-1]
+        with (
+            _translated(self.url),
+            self._http() as http,
+            http.stream("GET", f"/api/v1/{path}", headers=headers) as answer,
+        ):
+            if answer.is_error:
+                answer.read()
+                raise _problem(answer)
+            if answer.status_code == 204:
+                yield ServerEvent("end", {})
+                return
+            yield from _parse(answer.iter_lines(), position)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        with _translated(self.url), self._http() as http:
+            answer = http.request(method, f"/api/v1/{path}", **options)
+            if answer.is_error:
+                raise _problem(answer)
+            return answer
+
+    def _http(self) -> httpx.Client:
+        import httpx
+
+        return httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.token}", "User-Agent": "harbour"},
+            timeout=httpx.Timeout(70, connect=5),  # a `wait` takes up to 60 s
+            trust_env=httpx.URL(self.url).host not in {"127.0.0.1", "localhost", "::1"},
+        )
+
+
+def load_client(environ: Mapping[str, str] = os.environ) -> Client:
+    """The platform to talk to: DATAHARBOUR_URL and DATAHARBOUR_TOKEN, else the one that runs here.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    url, token = environ.get("DATAHARBOUR_URL"), environ.get("DATAHARBOUR_TOKEN")
+    if url and token:
+        return Client(url.rstrip("/"), token)
+    if url or token:
+        missing = "DATAHARBOUR_TOKEN" if url else "DATAHARBOUR_URL"
+        raise ConfigError(
+            f"{missing} is not set, its companion is.",
+            'Set both or none; for the platform of this checkout: eval "$(./harbour env)".',
+        )
+    path = _client_file(environ)
+    try:
+        known = json.loads(path.read_text())
+        return Client(known["url"].rstrip("/"), known["token"])
+    except FileNotFoundError:
+        raise ConfigError(
+            f"No platform is running here ({path} is missing).",
+            "Start it: ./harbour up. For another one set DATAHARBOUR_URL and DATAHARBOUR_TOKEN.",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError(
+            f"{path} is not readable as {{url, token}}.", "Write it anew: ./harbour up."
+        ) from None
+
+
+def _client_file(environ: Mapping[str, str]) -> Path:
+    from dataharbour.platform.layout import Home, find_checkout, find_home
+
+    if environ.get("HARBOUR_HOME"):
+        return Home(Path(environ["HARBOUR_HOME"]).expanduser()).client_file
+    try:
+        return find_home(find_checkout(), environ).client_file
+    except PlatformError as error:
+        raise ConfigError(
+            "DATAHARBOUR_URL and DATAHARBOUR_TOKEN are not set.",
+            "Set the address (it ends in /dataharbour) and a token from POST /auth/token.",
+        ) from error
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    import httpx
+
+    try:
+        yield
+    except httpx.InvalidURL as error:
+        raise ApiProblem(f"{url} is no address: {error}.", "Set DATAHARBOUR_URL.") from error
+    except httpx.HTTPError as error:
+        raise ApiProblem(
+            f"{url} does not answer ({str(error) or type(error).__name__}).",
+            "Is the platform up? harbour status tells, harbour up starts it.",
+            Exit.UNAVAILABLE,
+        ) from error
+
+
+def _problem(answer: httpx.Response) -> ApiProblem:
+    """An answer with an error status, in words, with the exit code that goes with it."""
+    codes = {
+        401: Exit.NOT_ALLOWED,
+        403: Exit.NOT_ALLOWED,
+        404: Exit.NOT_FOUND,
+        429: Exit.UNAVAILABLE,
+        502: Exit.UNAVAILABLE,
+        503: Exit.UNAVAILABLE,
+    }
+    status = answer.status_code
+    exit_code = codes.get(status, Exit.REFUSED)
+    try:
+        problem = answer.json()
+        return ApiProblem(_described(problem), problem["remedy"], exit_code)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ApiProblem(
+            f"{answer.request.url} answered {status}, and not in DataHarbour's way.",
+            "Does the address end in /dataharbour, and is the plugin loaded?",
+            exit_code,
+        )
+
+
+def _described(problem: Mapping[str, Any]) -> str:
+    further = [
+        f"\n  {error.get('pointer') or error.get('parameter') or 'body'}: {error['detail']}"
+        for error in problem.get("errors", [])
+    ]
+    return str(problem["detail"]) + ("".join(further) if len(further) > 1 else "")
+
+
+def _parse(lines: Iterator[str], position: list[str]) -> Iterator[ServerEvent]:
+    """Events of a text/event-stream; notes the newest id in `position`.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+    """
+    name, data, event_id = "message", "", ""
+    for line in lines:
+        if not line:
+            if event_id:
+                position[:] = [event_id]
+            if data:
+                yield ServerEvent(name, json.loads(data))
+            name, data, event_id = "message", "", ""
+            continue
+        key, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if key == "event":
+            name = value
+        elif key == "data":
+            data += value
+        elif key == "id":
+            event_id = value

@@ -1,0 +1,331 @@
+"""The verbs of ``harbour job``: submit, list, show, logs. Thin: arguments, calls, lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from dataharbour.errors import DataHarbourError
+
+if TYPE_CHECKING:
+    from dataharbour.cli.client import Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(name="job", help="Start Spark jobs and look at their runs.", no_args_is_help=True)
+
+Output = Annotated[str, typer.Option("--output", "-o", help="text or json.")]
+Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="Print the log as it grows, until the run ends.")
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")]
+LabelOptions = Annotated[
+    list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE", help="May be repeated.")
+]
+
+
+def _command(function: Callable[P, R]) -> Callable[P, R]:
+    """Prints an expected failure with its remedy, and leaves with the code that belongs to it."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except DataHarbourError as error:
+            _say(str(error))
+            raise typer.Exit(int(getattr(error, "exit_code", 1))) from None
+
+    return call
+
+
+@app.command()
+@_command
+def submit(
+    job: Annotated[
+        str | None, typer.Argument(help="A declared job (harbour job list --jobs).")
+    ] = None,
+    application: Annotated[
+        str | None, typer.Option("--application", "-a", help="Instead of a job: a PySpark file.")
+    ] = None,
+    args: Annotated[
+        list[str] | None, typer.Option("--arg", help="Argument of the application; repeatable.")
+    ] = None,
+    params: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", "-p", metavar="NAME=VALUE", help="Parameter of the job; repeatable."
+        ),
+    ] = None,
+    conf: Annotated[
+        list[str] | None,
+        typer.Option("--conf", "-c", metavar="NAME=VALUE", help="Spark setting; repeatable."),
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="connect or local.")] = None,
+    labels: LabelOptions = None,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Limit of the user code.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same key starts one run only.")
+    ] = None,
+    follow: Follow = False,
+    output: Output = "text",
+) -> None:
+    """Start a run of a declared job, or of any application.
+
+    Prints the run's id. With --follow: its log; the exit code is 4 when the run fails.
+    """
+    from uuid import uuid4
+
+    from dataharbour.cli import show
+    from dataharbour.cli.client import load_client
+
+    as_json = show.wants_json(output)
+    one_off = _given(args=args, conf=_pairs(conf, "--conf"), backend=backend, timeout_s=timeout_s)
+    client, body = load_client(), dict[str, Any]()
+    if job is not None and application is None:
+        _refuse(one_off, "belongs to --application; a job declares its own.")
+        path, body["params"] = f"jobs/{_segment(job)}/runs", _job_params(client, job, params)
+    elif application is not None and job is None:
+        _refuse(_given(param=params), "belongs to a declared job; use --arg or --conf.")
+        path, body = "runs", {"application": application, **one_off}
+    else:
+        raise typer.BadParameter("name a job, or an --application (one of them).")
+    body["labels"] = _pairs(labels, "--label")
+    run = client.start(path, body, key=key or uuid4().hex)
+    _started(client, run, follow=follow, as_json=as_json)
+
+
+@app.command(name="list")
+@_command
+def list_(
+    jobs: Annotated[
+        bool, typer.Option("--jobs", help="The declared jobs instead of runs.")
+    ] = False,
+    job: Annotated[str | None, typer.Option(help="Only runs of this job.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only runs in this state, e.g. RUNNING.")
+    ] = None,
+    labels: LabelOptions = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs.")] = 20,
+    output: Output = "text",
+) -> None:
+    """List runs, newest first; with --jobs the declared jobs."""
+    from dataharbour.cli import show
+    from dataharbour.cli.client import load_client
+
+    as_json = show.wants_json(output)
+    client = load_client()
+    rows: list[tuple[str, ...]]
+    if jobs:
+        items = client.get("jobs")["items"]
+        rows = [("JOB", "BACKEND", "SCHEDULE", "DESCRIPTION"), *map(_job_row, items)]
+    else:
+        items = list(
+            client.items(
+                "runs",
+                limit=limit,
+                job=job,
+                state=state.upper() if state else None,
+                label=labels or None,
+            )
+        )
+        rows = [("RUN", "JOB", "STATE", "CREATED", "SECONDS"), *map(_run_row, items)]
+    if as_json:
+        show.json_document(items)
+    elif items:
+        show.table(rows)
+    else:
+        _say("None yet. Start one: harbour job submit JOB")
+
+
+@app.command(name="show")
+@_command
+def show_(
+    thing: Annotated[str, typer.Argument(metavar="RUN|JOB", help="Id of a run, or name of a job.")],
+    output: Output = "text",
+) -> None:
+    """Show a run, or a declared job."""
+    from dataharbour.cli import show
+    from dataharbour.cli.client import load_client
+
+    as_json = show.wants_json(output)
+    kind = "runs" if _is_run_id(thing) else "jobs"
+    found = load_client().get(f"{kind}/{_segment(thing)}")
+    if as_json:
+        show.json_document(found)
+        return
+    for name, value in found.items():
+        if value not in (None, {}, []) and name != "links":
+            sys.stdout.write(f"{name:12}  {_text(value)}\n")
+
+
+@app.command()
+@_command
+def logs(run: RunId, follow: Follow = False, output: Output = "text") -> None:
+    """Print the log of a run.
+
+    With -o json an array of lines; with --follow as well, one line of JSON each.
+    """
+    from dataharbour.cli import show
+    from dataharbour.cli.client import load_client
+
+    as_json = show.wants_json(output)
+    client = load_client()
+    path = f"runs/{_segment(run)}/logs"
+    if follow:
+        _follow(client, run, write=_write_json if as_json else _write_line)
+        return
+    lines = client.log_lines(path)
+    if as_json:
+        show.json_document(list(lines))
+        return
+    for line in lines:
+        _write_line(line)
+
+
+def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: bool) -> None:
+    from dataharbour.cli import show
+    from dataharbour.cli.client import Exit
+
+    if not follow:
+        if as_json:
+            show.json_document(run)
+        else:
+            sys.stdout.write(f"{run['id']}\n")
+            _say(f"Started {_what(run)}. Its log: harbour job logs {run['id']} --follow")
+        return
+    _say(f"Started {_what(run)}, run {run['id']}.")
+    _follow(client, run["id"], write=_say_line if as_json else _write_line)
+    ended = client.get(f"runs/{run['id']}", wait=60)
+    if as_json:
+        show.json_document(ended)
+    if ended["state"] != "SUCCEEDED":
+        failure = ended["failure"] or {"class": "", "message": "no reason was recorded"}
+        _say(f"The run is {ended['state']}: {failure['class']} {failure['message']}")
+        raise typer.Exit(int(Exit.RUN_FAILED))
+    _say(f"The run succeeded after {ended['duration_s'] or 0:.1f} s.")
+
+
+def _follow(client: Client, run_id: str, *, write: Callable[[Mapping[str, Any]], None]) -> None:
+    """Print the log until the run ends; on Ctrl-C say how to come back."""
+    state = None
+    try:
+        for event in client.events(f"runs/{_segment(run_id)}/logs"):
+            if event.name == "lines":
+                for line in event.data["items"]:
+                    write(line)
+                sys.stdout.flush()
+            elif event.name == "state" and event.data != state:
+                state = event.data
+                _say(f"-- {state['state']} ({state['detail']})")
+    except KeyboardInterrupt:
+        _say(f"The run goes on. To follow it again: harbour job logs {run_id} --follow")
+        raise typer.Exit(130) from None
+
+
+def _job_params(client: Client, job: str, given: Iterable[str] | None) -> dict[str, Any]:
+    """The parameters as the job declares their types; asks the API only when there are any."""
+    pairs = _pairs(given, "--param")
+    if not pairs:
+        return {}
+    declared = client.get(f"jobs/{_segment(job)}").get("params") or {}
+    return {name: parse_param(value, declared.get(name, {})) for name, value in pairs.items()}
+
+
+def parse_param(text: str, schema: Mapping[str, Any]) -> Any:
+    """The value that `text` means for a parameter with this JSON Schema.
+
+    >>> parse_param("3", {"type": "integer"}), parse_param("3", {"type": "string"})
+    (3, '3')
+    """
+    types = schema.get("type", [])
+    if types == "string" or (isinstance(types, list) and "string" in types and text != "null"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    for name in options:
+        option = {"args": "--arg", "timeout_s": "--timeout"}.get(name, f"--{name}")
+        raise typer.BadParameter(f"{option} {why}")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that somebody gave."""
+    return {name: value for name, value in options.items() if value not in (None, {}, [])}
+
+
+def _pairs(given: Iterable[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for item in given or ():
+        name, equals, value = item.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{option} {item!r} is not NAME=VALUE.")
+        pairs[name] = value
+    return pairs
+
+
+def _segment(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")
+
+
+def _is_run_id(text: str) -> bool:
+    from uuid import UUID
+
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _what(run: Mapping[str, Any]) -> str:
+    return f"job {run['job']}" if run["job"] else str(run["application"])
+
+
+def _run_row(run: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = "" if run["duration_s"] is None else f"{run['duration_s']:.1f}"
+    what = run["job"] or run["application"]
+    return run["id"], what, run["state"], run["created_at"][:19] + "Z", seconds
+
+
+def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
+    if job["error"]:
+        return job["name"], "BROKEN", "", job["error"]["detail"].split("\n")[0]
+    description = (job["description"] or "").strip().split("\n")[0]
+    return job["name"], job["backend"] or "", job["schedule"] or "", description
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _write_line(line: Mapping[str, Any]) -> None:
+    sys.stdout.write(f"{line['line']}\n")
+
+
+def _write_json(line: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+
+
+def _say_line(line: Mapping[str, Any]) -> None:
+    _say(str(line["line"]))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,1 @@
+"""The embedded platform: installs, configures, supervises and reports its services."""

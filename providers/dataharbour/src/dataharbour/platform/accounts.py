@@ -1,0 +1,96 @@
+"""The operating system's users of the services, when the platform is started as root.
+
+PostgreSQL refuses to run as root, and whoever may run code on the Spark Connect server may
+read what its user may read; so each gets a system account of its own. An ordinary user runs
+everything as itself.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataharbour.errors import PlatformError
+from dataharbour.postgres.cluster import Account
+
+POSTGRES = "harbour-pg"
+SPARK = "harbour-spark"
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Who runs what; None means the user who started the platform."""
+
+    postgres: Account | None = None
+    spark: Account | None = None
+
+
+def ensure() -> Accounts:
+    """The accounts to use, made where they are missing (root only).
+
+    Raises:
+        PlatformError: an account is missing and cannot be made.
+    """
+    if os.geteuid() != 0:
+        return Accounts()
+    return Accounts(postgres=_ensure(POSTGRES), spark=_ensure(SPARK))
+
+
+def missing() -> list[str]:
+    """Names of the accounts that `ensure` would have to make."""
+    return [] if os.geteuid() != 0 else [n for n in (POSTGRES, SPARK) if _lookup(n) is None]
+
+
+def unreachable(account: Account, path: Path) -> Path | None:
+    """The first folder on the way to `path` that `account` may not enter, or None."""
+    real = Path(os.path.realpath(path))
+    for folder in reversed([real, *real.parents]):
+        if folder.is_dir() and not _may_enter(account, folder):
+            return folder
+    return None
+
+
+def _may_enter(account: Account, folder: Path) -> bool:
+    status = folder.stat()
+    if status.st_uid == account.uid:
+        return bool(status.st_mode & 0o100)
+    if status.st_gid == account.gid:
+        return bool(status.st_mode & 0o010)
+    return bool(status.st_mode & 0o001)
+
+
+def _lookup(name: str) -> Account | None:
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return Account(uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def _ensure(name: str) -> Account:
+    account = _lookup(name)
+    if account is None:
+        _make(name)
+        account = _lookup(name)
+    if account is None:
+        raise PlatformError(
+            f"The system account {name} is missing and could not be made.",
+            f"Make it (useradd --system --user-group {name}), or start as an ordinary user.",
+        )
+    return account
+
+
+def _make(name: str) -> None:
+    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if useradd is None:
+        return
+    subprocess.run(
+        [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+         "--shell", "/usr/sbin/nologin", "--comment", "DataHarbour", name],
+        check=False,
+        capture_output=True,
+    )  # fmt: skip

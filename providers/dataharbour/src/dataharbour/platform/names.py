@@ -1,0 +1,14 @@
+"""The names of the platform's services, and the orders in which people see and stop them."""
+
+from __future__ import annotations
+
+AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+# Who stops first: Airflow's tasks report to the API server, which needs the stores and PostgreSQL.
+STOP_ORDER: tuple[tuple[str, ...], ...] = (
+    ("scheduler",),
+    ("dag-processor", "triggerer"),
+    ("api-server", "spark"),
+    ("object_store", "vault"),
+    ("postgres",),
+)
+SHOWN = ("postgres", "object_store", "vault", "spark", *AIRFLOW_COMPONENTS)

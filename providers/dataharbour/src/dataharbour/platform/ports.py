@@ -1,0 +1,107 @@
+"""Choose the platform's ports: those of last time where they are free, else the next free ones."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dataharbour.errors import PlatformError
+
+LOOPBACK = "127.0.0.1"
+
+PREFERRED = {
+    "api": 8080,
+    "postgres": 15432,
+    "s3": 18333,
+    "s3_master": 18300,
+    "s3_volume": 18310,
+    "s3_filer": 18320,
+    "vault": 18433,
+    "vault_master": 18400,
+    "vault_volume": 18410,
+    "vault_filer": 18420,
+    "spark_connect": 15002,
+    "spark_ui": 14040,
+}
+GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
+_WITH_GRPC = frozenset(name for name in PREFERRED if name.startswith(("s3", "vault")))
+_TRIES = 200
+
+
+def choose(
+    preferred: dict[str, int], *, is_free: Callable[[int], bool]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Give every name a port.
+
+    Args:
+        preferred: the port to try first, per name.
+        is_free: tells whether nothing listens on a port.
+
+    Returns:
+        The chosen ports, and the preferred ones that were taken (name -> port).
+
+    Raises:
+        PlatformError: none of 200 ports in a row is free.
+    """
+    chosen: dict[str, int] = {}
+    taken: dict[str, int] = {}
+    used: set[int] = set()
+    for name, first in preferred.items():
+        for port in range(first, first + _TRIES):
+            wanted = _wanted(name, port)
+            if not used.intersection(wanted) and all(map(is_free, wanted)):
+                break
+        else:
+            raise PlatformError(
+                f"No free port for {name} from {first} to {first + _TRIES - 1}.",
+                "Stop what listens there (ss -ltnp shows it).",
+            )
+        if port != first:
+            taken[name] = first
+        chosen[name] = port
+        used.update(wanted)
+    return chosen, taken
+
+
+def _wanted(name: str, port: int) -> tuple[int, ...]:
+    return (port, port + GRPC_OFFSET) if name in _WITH_GRPC else (port,)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of the loopback address now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def is_open(port: int, *, timeout_s: float = 0.5) -> bool:
+    """Whether something answers on `port` of the loopback address."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def load(file: Path) -> dict[str, int]:
+    """The ports of the last start; empty when there was none."""
+    try:
+        return {str(name): int(port) for name, port in json.loads(file.read_text()).items()}
+    except (OSError, ValueError):
+        return {}
+
+
+def save(file: Path, ports: dict[str, int]) -> None:
+    """Keep `ports` for the next start."""
+    file.write_text(json.dumps(ports, indent=1))
+
+
+def released(ports: Iterable[int]) -> bool:
+    """Whether none of `ports` has a listener any more."""
+    return not any(is_open(port, timeout_s=0.2) for port in ports)

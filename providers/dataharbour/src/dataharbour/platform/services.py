@@ -1,0 +1,172 @@
+"""Which services make up the platform, how each is started, and how one sees that it is ready.
+
+Decides; the one thing it does is to ask services whether they are ready.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataharbour.platform import object_store
+from dataharbour.platform.accounts import Accounts
+from dataharbour.platform.airflow_config import Plan
+from dataharbour.platform.names import AIRFLOW_COMPONENTS
+from dataharbour.platform.object_store import Store
+from dataharbour.platform.spark import SparkFiles, connect_command
+from dataharbour.platform.supervise import Service
+from dataharbour.postgres.cluster import Account, Cluster, answers, server_command
+
+POSTGRES_SETTINGS = {
+    "shared_buffers": "128MB",
+    "max_connections": "120",
+    "wal_level": "replica",
+    "summarize_wal": "on",
+    "max_wal_size": "512MB",
+    "jit": "off",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Everything that the services are made from."""
+
+    plan: Plan
+    accounts: Accounts
+    spark: SparkFiles
+
+    @property
+    def cluster(self) -> Cluster:
+        """The PostgreSQL server."""
+        return Cluster(
+            data=self.plan.home.data / "postgres",
+            port=self.plan.ports["postgres"],
+            password=self.plan.credentials.postgres_superuser,
+            account=self.accounts.postgres,
+        )
+
+    @property
+    def store(self) -> Store:
+        """The object store with the lake and the logs."""
+        home = self.plan.home
+        return Store(
+            "s3", home.data / "object_store", home.config / "object_store", self.plan.ports
+        )
+
+    @property
+    def vault(self) -> Store:
+        """The store of the recovery points, on another disk if `HARBOUR_VAULT_DIR` says so."""
+        home = self.plan.home
+        data = Path(os.environ.get("HARBOUR_VAULT_DIR") or home.data / "vault")
+        return Store("vault", data, home.config / "vault", self.plan.ports)
+
+    def services(self) -> list[Service]:
+        """All services, in the order in which `status` shows them."""
+        return [self._postgres(), *self._stores(), self._spark(), *self._airflow()]
+
+    def airflow_environment(self) -> dict[str, str]:
+        """What every Airflow process is started with."""
+        home = self.plan.home
+        return {
+            **base_environment(),
+            "AIRFLOW_HOME": str(home.airflow),
+            "AIRFLOW_CONFIG": str(home.airflow / "airflow.cfg"),
+            "HARBOUR_HOME": str(home.root),
+            "JAVA_HOME": self.plan.java_home,
+        }
+
+    def waiting_for(self) -> dict[str, Callable[[], str | None]]:
+        """Per service without Airflow's: None when it is ready, else the reason."""
+        credentials = self.plan.credentials
+        return {
+            "postgres": lambda: answers(self.cluster),
+            "object_store": lambda: object_store.answers(self.store, credentials.s3["admin"]),
+            "vault": lambda: object_store.answers(self.vault, credentials.vault["vault_admin"]),
+        }
+
+    def _postgres(self) -> Service:
+        return Service(
+            name="postgres",
+            command=server_command(self.cluster, POSTGRES_SETTINGS),
+            environment={"LC_ALL": "C"},
+            account=self.accounts.postgres,
+            stop_signal="INT",  # fast shutdown: open transactions are rolled back
+            stop_wait_s=60,
+            port=self.cluster.port,
+        )
+
+    def _stores(self) -> list[Service]:
+        return [
+            Service(
+                name=name,
+                command=object_store.command(store),
+                directory=store.config,
+                environment=base_environment(),
+                stop_wait_s=30,
+                port=self.plan.ports[store.name],
+            )
+            for name, store in (("object_store", self.store), ("vault", self.vault))
+        ]
+
+    def _spark(self) -> Service:
+        plan = self.plan
+        command, environment = connect_command(
+            self.spark,
+            port=plan.ports["spark_connect"],
+            ui_port=plan.ports["spark_ui"],
+            token=plan.credentials.spark_connect_token,
+            s3_keys=plan.credentials.s3["spark"],
+        )
+        return Service(
+            name="spark",
+            command=command,
+            environment={**base_environment(), **environment},
+            directory=self.spark.work_dir,
+            account=self.accounts.spark,
+            stop_wait_s=20,
+            port=plan.ports["spark_connect"],
+        )
+
+    def _airflow(self) -> list[Service]:
+        python, environment = sys.executable, self.airflow_environment()
+        launcher = str(Path(__file__).with_name("api_server.py"))
+        commands: Mapping[str, list[str]] = {
+            "api-server": [python, launcher],
+            "scheduler": [python, "-m", "airflow", "scheduler", "--skip-serve-logs"],
+            "dag-processor": [python, "-m", "airflow", "dag-processor"],
+            "triggerer": [python, "-m", "airflow", "triggerer", "--skip-serve-logs"],
+        }
+        return [
+            Service(
+                name=name,
+                command=commands[name],
+                environment=environment,
+                directory=self.plan.home.airflow,
+                stop_wait_s=90 if name == "scheduler" else 40,
+                port=self.plan.ports["api"] if name == "api-server" else None,
+            )
+            for name in AIRFLOW_COMPONENTS
+        ]
+
+
+def base_environment() -> dict[str, str]:
+    """A small, known environment; loopback never goes by a proxy."""
+    programs = Path(sys.executable).parent
+    return {
+        "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "LANG": "C.UTF-8",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def owner_of(account: Account | None) -> tuple[int, int]:
+    """Uid and gid for files that a service with `account` must own."""
+    return (account.uid, account.gid) if account else (os.getuid(), os.getgid())

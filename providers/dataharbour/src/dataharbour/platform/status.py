@@ -1,0 +1,62 @@
+"""Say how the platform is: its services, ports and address, as `harbour status` prints them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from dataharbour.platform import ports
+from dataharbour.platform.airflow_api import AirflowApi
+from dataharbour.platform.layout import Home
+from dataharbour.platform.names import SHOWN
+from dataharbour.platform.ports import LOOPBACK
+from dataharbour.platform.supervise import ServiceState, Supervisor
+
+_PORT_OF = {
+    "postgres": "postgres",
+    "object_store": "s3",
+    "vault": "vault",
+    "spark": "spark_connect",
+    "api-server": "api",
+}
+
+
+def status(home: Home) -> dict[str, Any]:
+    """The platform's state: ``{home, version, ready, url, services: [...]}``.
+
+    `ready` is true when every service runs, those with a port answer on it, and Airflow reports its
+    components healthy. A platform that is down has no services.
+    """
+    chosen = ports.load(home.run / "ports.json")
+    states = sorted(Supervisor(home).states(), key=lambda state: SHOWN.index(state.name))
+    rows = [_row(home, state, chosen) for state in states]
+    url = f"http://{LOOPBACK}:{chosen['api']}" if rows and "api" in chosen else None
+    ready = bool(rows) and all(row["state"] == "running" for row in rows)
+    if ready and url:
+        ready = AirflowApi(url, password="").health() is None
+    return {
+        "home": str(home.root),
+        "version": version("airflow-provider-dataharbour"),
+        "ready": ready,
+        "url": url,
+        "services": rows,
+    }
+
+
+def _row(home: Home, state: ServiceState, chosen: dict[str, int]) -> dict[str, Any]:
+    port = chosen.get(_PORT_OF.get(state.name, ""))
+    word = state.state
+    if word == "running" and port is not None and not ports.is_open(port):
+        word = "starting"
+    running = state.pid is not None
+    since = datetime.fromtimestamp(state.since, UTC) if state.since and running else None
+    return {
+        "name": state.name,
+        "state": word,
+        "pid": state.pid,
+        "host": LOOPBACK if port else None,
+        "port": port,
+        "since": since.isoformat().replace("+00:00", "Z") if since else None,
+        "log": str(home.logs / f"{state.name}.log"),
+    }

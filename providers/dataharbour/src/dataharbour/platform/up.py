@@ -1,0 +1,306 @@
+"""Start the platform: everything that is missing is made, everything that is down is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from dataharbour.db.migrate import migrate
+from dataharbour.errors import PlatformError, Unavailable
+from dataharbour.platform import (
+    airflow_config,
+    assemble,
+    credentials,
+    down,
+    object_store,
+    ports,
+    preflight,
+    sample_data,
+    spark,
+)
+from dataharbour.platform.airflow_api import AirflowApi
+from dataharbour.platform.layout import Checkout, Home
+from dataharbour.platform.lock import exclusive
+from dataharbour.platform.names import AIRFLOW_COMPONENTS
+from dataharbour.platform.report import Report
+from dataharbour.platform.services import Platform
+from dataharbour.platform.steps import Step, run_all
+from dataharbour.platform.supervise import Supervisor
+from dataharbour.postgres import cluster
+from dataharbour.storage.open import open_store
+from dataharbour.storage.store import ObjectStore
+
+_START_TIMEOUT_S = 180.0
+_LIVES = 2  # a service that was started again this often does not come up by itself
+
+
+def up(checkout: Checkout, home: Home, report: Report) -> Platform:
+    """Bring the platform up, healing what an interrupted start or a kill left behind.
+
+    Raises:
+        PlatformError: it could not; the message has the reason and the remedy.
+    """
+    fresh = not (home.data / "postgres" / "PG_VERSION").exists()
+    preflight.insist(preflight.run(checkout, home, fresh=fresh))
+    with exclusive(home):
+        assemble.make_folders(home)
+        supervisor = Supervisor(home)
+        if not supervisor.is_alive():
+            down.sweep(home, report)
+        chosen, taken = (
+            (ports.load(home.run / "ports.json"), {})
+            if supervisor.is_alive()
+            else assemble.choose_ports(home)
+        )
+        for name, port in taken.items():
+            report.say(f"Port {port} is taken; {name} uses {chosen[name]}.")
+        lake = _lake(checkout, home, report)
+        platform = assemble.assemble(checkout, home, chosen, lake=lake)
+        start = _Start(platform, supervisor, report)
+        start.write_configuration()
+        run_all(start.steps(), report)
+    return platform
+
+
+def _lake(checkout: Checkout, home: Home, report: Report) -> str:
+    """Where the lake is, decided once, at the first start.
+
+    In the object store when Spark's S3 jars can be had, else a folder: a lake that moved by itself
+    would look empty.
+    """
+    decision = home.config / "lake"
+    decided = decision.read_text() if decision.exists() else None
+    if decided and decided.startswith("file://"):
+        report.say(
+            f"The lake is the folder {decided} (the S3 jars were missing at the first start)."
+        )
+        return decided
+    try:
+        spark.ensure_jars(
+            checkout.include / "spark" / "jars.lock",
+            home.spark / "jars",
+            on_progress=lambda text: report.waiting("jars", text),
+        )
+        lake = "s3a://lake"
+    except Unavailable as error:
+        if decided:
+            raise
+        lake = (home.data / "lake").as_uri()
+        report.say(f"{error.problem}\n  The lake is the folder {lake} instead of S3.")
+    credentials.write_private(decision, lake)
+    return lake
+
+
+class _Start:
+    """The steps of one start, with what they share."""
+
+    def __init__(self, platform: Platform, supervisor: Supervisor, report: Report) -> None:
+        self.platform = platform
+        self.plan = platform.plan
+        self.home = platform.plan.home
+        self.supervisor = supervisor
+        self.report = report
+        self.airflow = AirflowApi(self.plan.url, password=self.plan.credentials.users["admin"])
+
+    def write_configuration(self) -> None:
+        """Render what the services read, and have the supervisor run with it."""
+        secret, home = self.plan.credentials, self.home
+        for store, identities in (
+            (self.platform.store, secret.s3),
+            (self.platform.vault, secret.vault),
+        ):
+            object_store.write_config(store, identities)
+        cores = os.cpu_count() or 2
+        credentials.write_private(
+            home.airflow / "airflow.cfg",
+            airflow_config.render(self.plan, parallelism=max(4, cores)),
+        )
+        credentials.write_private(
+            home.secrets / "airflow_passwords.json", airflow_config.passwords(secret)
+        )
+        credentials.write_private(home.secrets / "driver.dsn", self._driver_conninfo())
+        self.platform.spark.write(lake=self.plan.lake)
+        if self.plan.lake.startswith("file://"):
+            (home.data / "lake").mkdir(exist_ok=True, mode=0o700)
+            os.chown(home.data / "lake", *self.platform.spark.owner)
+        changed = self.supervisor.configure(self.platform.services())
+        if changed and self.supervisor.is_alive():
+            self.report.say("The configuration has changed; ./harbour restart puts it into effect.")
+        self.supervisor.ensure_running()
+
+    def steps(self) -> list[Step]:
+        """Everything that has to happen, and in which order."""
+        return [
+            Step("postgres", self._postgres),
+            Step("object_store", self._store),
+            Step("vault", self._vault),
+            Step("spark", self._spark),
+            Step("database", self._database, needs=("postgres",)),
+            Step("airflow-db", self._airflow_database, needs=("postgres",)),
+            Step("sample-data", self._sample_data, needs=("object_store",)),
+            Step("airflow", self._airflow, needs=("airflow-db", "database", "object_store")),
+            Step("connections", self._connections, needs=("airflow",)),
+        ]
+
+    def _postgres(self) -> str:
+        database = self.platform.cluster
+        self.report.waiting("postgres", "making the cluster")
+        cluster.initialise(database)
+        self._start_and_wait("postgres", self.platform.waiting_for()["postgres"])
+        secret = self.plan.credentials
+        with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+            for name, password in (
+                ("airflow", secret.postgres_airflow),
+                ("dataharbour", secret.postgres_dataharbour),
+            ):
+                cluster.ensure_role(connection, name, password)
+                cluster.ensure_database(connection, name, owner=name)
+            connection.execute("ALTER ROLE dataharbour CREATEROLE")  # it owns the drivers' role
+        return f"127.0.0.1:{database.port}"
+
+    def _database(self) -> str:
+        self.report.waiting("database", "bringing the schema up to date")
+        migrate(database_conninfo(self.platform), self.plan.credentials.postgres_driver)
+        return "schema up to date"
+
+    def _airflow_database(self) -> str:
+        stamp = self.home.airflow / "migrated"
+        version = _airflow_version()
+        if stamp.exists() and stamp.read_text() == version:
+            return "schema up to date"
+        self.report.waiting("airflow-db", "bringing Airflow's schema up to date")
+        self._run([sys.executable, "-m", "airflow", "db", "migrate"], "airflow-db")
+        stamp.write_text(version)
+        return "schema up to date"
+
+    def _store(self) -> str:
+        store = self.platform.store
+        self._start_and_wait("object_store", self.platform.waiting_for()["object_store"])
+        object_store.ensure_buckets(store, self.plan.credentials.s3["admin"])
+        return f"{store.endpoint} (lake, logs)"
+
+    def _vault(self) -> str:
+        store = self.platform.vault
+        self._start_and_wait("vault", self.platform.waiting_for()["vault"])
+        object_store.ensure_buckets(store, self.plan.credentials.vault["vault_admin"])
+        return f"{store.endpoint} (vault)"
+
+    def _spark(self) -> str:
+        port = self.plan.ports["spark_connect"]
+        self._start_and_wait("spark", lambda: spark.connect_waiting_for(port))
+        return f"sc://localhost:{port}"
+
+    def _sample_data(self) -> str:
+        self.report.waiting("sample-data", "copying the New York flights of 2013 into the lake")
+        return sample_data.land(lake_storage(self.platform))
+
+    def _airflow(self) -> str:
+        for name in AIRFLOW_COMPONENTS:
+            self.supervisor.start(name)
+        self._wait("airflow", self.airflow.health, watched=AIRFLOW_COMPONENTS)
+        self.airflow.warm_execution()
+        return self.plan.url
+
+    def _connections(self) -> str:
+        wanted = airflow_config.connections(self.plan)
+        self.airflow.ensure_connections(wanted)
+        self.airflow.ensure_pools(airflow_config.pools(os.cpu_count() or 2))
+        return f"{len(wanted)} connections, 2 pools"
+
+    def _start_and_wait(self, name: str, waiting_for: Callable[[], str | None]) -> None:
+        self.supervisor.start(name)
+        self._wait(name, waiting_for, watched=(name,))
+
+    def _wait(
+        self, name: str, waiting_for: Callable[[], str | None], *, watched: tuple[str, ...]
+    ) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        lives: dict[str, set[int]] = {service: set() for service in watched}
+        while (reason := waiting_for()) is not None:
+            self.report.waiting(name, reason)
+            for state in self.supervisor.states():
+                if state.name in lives and state.pid:
+                    lives[state.name].add(state.pid)
+            dying = [service for service, pids in lives.items() if len(pids) > _LIVES]
+            if dying or time.monotonic() > deadline:
+                raise start_failure(self.home, dying[0] if dying else watched[0], reason)
+            time.sleep(0.1)
+
+    def _run(self, command: list[str], name: str) -> None:
+        log = self.home.logs / f"{name}.log"
+        with log.open("w") as stream:
+            done = subprocess.run(
+                command,
+                cwd=self.home.airflow,
+                env=self.platform.airflow_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode:
+            raise start_failure(self.home, name, f"exit code {done.returncode}")
+
+    def _driver_conninfo(self) -> str:
+        return psycopg.conninfo.make_conninfo(
+            host="127.0.0.1",
+            port=self.plan.ports["postgres"],
+            user="harbour_driver",
+            password=self.plan.credentials.postgres_driver,
+            dbname="dataharbour",
+        )
+
+
+def lake_storage(platform: Platform) -> ObjectStore:
+    """The lake, for reading and writing objects."""
+    access_key, secret_key = platform.plan.credentials.s3["spark"]
+    return open_store(
+        platform.plan.lake,
+        endpoint_url=platform.store.endpoint,
+        access_key=access_key,
+        secret_key=secret_key,
+        region=object_store.REGION,
+    )
+
+
+def database_conninfo(platform: Platform) -> str:
+    """How the platform's own role connects to the database `dataharbour`."""
+    return psycopg.conninfo.make_conninfo(
+        host="127.0.0.1",
+        port=platform.plan.ports["postgres"],
+        user="dataharbour",
+        password=platform.plan.credentials.postgres_dataharbour,
+        dbname="dataharbour",
+    )
+
+
+def start_failure(home: Home, name: str, reason: str) -> PlatformError:
+    """Why `name` did not start, with the end of its log."""
+    log = home.logs / f"{name}.log"
+    tail = "\n".join(f"  | {line}" for line in _tail(log, 15))
+    return PlatformError(
+        f"{name} did not start: {reason}\n{tail}",
+        f"The whole log: {log}. Mend the cause and run ./harbour up again; it goes on from here.",
+    )
+
+
+def _tail(file: Path, lines: int) -> list[str]:
+    try:
+        return file.read_text(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ["(no log yet)"]
+
+
+def _airflow_version() -> str:
+    from importlib.metadata import distributions
+
+    parts = sorted(
+        f"{d.name}=={d.version}" for d in distributions() if d.name.startswith("apache-airflow")
+    )
+    return "\n".join(parts)

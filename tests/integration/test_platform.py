@@ -1,0 +1,287 @@
+"""The running platform: complete, closed to the outside, and back after every kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from dataharbour.platform import credentials, launch, object_store, ports
+from dataharbour.platform.names import SHOWN
+from dataharbour.platform.object_store import Store
+from dataharbour.platform.supervise import Supervisor
+
+pytestmark = pytest.mark.integration
+
+LOOPBACK_HEX = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+def status(platform) -> dict:
+    return json.loads(platform.harbour("status", "-o", "json", check=False).stdout)
+
+
+def until_ready(platform, timeout_s=90.0) -> dict:
+    deadline = time.monotonic() + timeout_s
+    while not (found := status(platform))["ready"]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    return found
+
+
+def secrets_of(platform) -> list[str]:
+    def leaves(value):
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, (list, tuple)):
+            return [leaf for item in value for leaf in leaves(item)]
+        return [value]
+
+    found = leaves(asdict(credentials.load_or_create(platform.home.secrets)))
+    return [s for s in found if not s.startswith("HB")]  # access keys are names, not secrets
+
+
+def listeners(pids: set[int]) -> list[tuple[str, int]]:
+    """(address in hex, port) of every listening TCP socket of `pids`."""
+    inodes = set()
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = os.readlink(entry)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                address, port = fields[1].split(":")
+                found.append((address, int(port, 16)))
+    return found
+
+
+def store(platform, name: str) -> Store:
+    return Store(
+        name, platform.home.data, platform.home.config, ports.load(platform.home.run / "ports.json")
+    )
+
+
+def test_every_service_runs_and_is_named(platform):
+    found = until_ready(platform)
+    assert [s["name"] for s in found["services"]] == list(SHOWN)
+    assert {s["state"] for s in found["services"]} == {"running"}
+    assert found["url"] == platform.airflow_url
+    assert all(Path(s["log"]).exists() for s in found["services"])
+
+
+def test_a_second_up_changes_nothing(platform):
+    before = until_ready(platform)
+    platform.harbour("up", "--no-tour")
+    assert [s["pid"] for s in status(platform)["services"]] == [
+        s["pid"] for s in before["services"]
+    ]
+
+
+def test_nothing_listens_beyond_loopback(platform):
+    until_ready(platform)
+    found = listeners(set(launch.marked(str(platform.home.root))))
+    assert len(found) >= 12
+    assert {address for address, _ in found} <= LOOPBACK_HEX
+
+
+def test_a_listener_on_all_interfaces_would_be_seen():
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        found = listeners({os.getpid()})
+        assert ("00000000", server.getsockname()[1]) in found
+
+
+def test_no_secret_stands_in_a_command_line(platform):
+    until_ready(platform)
+    secrets = secrets_of(platform)
+    for pid in launch.marked(str(platform.home.root)):
+        line = Path(f"/proc/{pid}/cmdline").read_text()
+        assert not [s for s in secrets if s in line], line
+
+
+def test_no_secret_stands_in_a_log(platform):
+    until_ready(platform)
+    secrets = secrets_of(platform)
+    for log in platform.home.logs.glob("*.log"):
+        text = log.read_text(errors="replace")
+        assert not [s for s in secrets if s in text], log
+
+
+def test_other_users_read_nothing_of_the_state_folder(platform):
+    """Only Spark's and PostgreSQL's own folders belong to somebody else."""
+    for folder, _, files in os.walk(platform.home.root):
+        if Path(folder).stat().st_uid != os.getuid():
+            continue
+        readable = [f for f in files if (Path(folder) / f).lstat().st_mode & 0o004]
+        reachable = all(
+            p.stat().st_mode & 0o001
+            for p in (Path(folder), *Path(folder).parents)
+            if p.is_relative_to(platform.home.root)
+        )
+        inside_spark = Path(folder).is_relative_to(platform.home.spark)
+        assert not (readable and reachable and not inside_spark), (folder, readable)
+
+
+def test_the_database_wants_a_password(platform):
+    conninfo = psycopg.conninfo.make_conninfo(
+        host="127.0.0.1", port=platform.environment["PGPORT"], user="postgres", dbname="postgres"
+    )
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(conninfo, password="postgres")
+
+
+def test_the_drivers_role_reads_no_table(platform):
+    dsn = (platform.home.secrets / "driver.dsn").read_text()
+    with psycopg.connect(dsn) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("select * from run")
+
+
+@pytest.mark.parametrize("name", ["s3", "vault"])
+@pytest.mark.parametrize(
+    ("part", "method", "path"),
+    [
+        ("master", "POST", "/col/delete?collection=lake"),
+        ("master", "GET", "/dir/assign"),
+        ("filer", "DELETE", "/buckets/lake?recursive=true"),
+        ("filer", "GET", "/buckets/"),
+        ("volume", "DELETE", "/1,01637037d6"),
+    ],
+)
+def test_the_stores_inner_ports_refuse_strangers(platform, name, part, method, path):
+    url = f"http://127.0.0.1:{store(platform, name).port(part)}{path}"
+    answer = httpx.request(method, url, trust_env=False)
+    assert answer.status_code in (401, 403, 404), answer.text
+
+
+@pytest.mark.parametrize("name", ["s3", "vault"])
+def test_the_stores_grpc_ports_want_a_certificate(platform, name):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    for part in ("master", "volume", "filer"):
+        port = store(platform, name).port(part) + ports.GRPC_OFFSET
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+            pytest.raises((ssl.SSLError, ConnectionError)),
+            context.wrap_socket(plain) as channel,
+        ):
+            channel.recv(1)  # in TLS 1.3 the refusal comes after the handshake
+
+
+def s3(platform, name, identity):
+    secret = credentials.load_or_create(platform.home.secrets)
+    keys = {**secret.s3, **secret.vault}[identity]
+    return object_store.client(store(platform, name).endpoint, keys)
+
+
+def refused(call) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        call()
+    except ClientError as error:
+        return error.response["Error"]["Code"] in ("AccessDenied", "InvalidAccessKeyId")
+    return False
+
+
+def test_spark_reaches_the_lake_and_nothing_else(platform):
+    spark = s3(platform, "s3", "spark")
+    spark.put_object(Bucket="lake", Key="test/spark", Body=b"x")
+    assert spark.get_object(Bucket="lake", Key="test/spark")["Body"].read() == b"x"
+    assert refused(lambda: spark.list_objects_v2(Bucket="logs"))
+    assert refused(lambda: spark.put_object(Bucket="logs", Key="x", Body=b""))
+    assert refused(lambda: s3(platform, "vault", "spark").list_objects_v2(Bucket="vault"))
+
+
+def test_a_replaced_object_of_the_lake_can_be_brought_back(platform):
+    spark = s3(platform, "s3", "admin")
+    first = spark.put_object(Bucket="lake", Key="test/versions", Body=b"one")["VersionId"]
+    spark.put_object(Bucket="lake", Key="test/versions", Body=b"two")
+    old = spark.get_object(Bucket="lake", Key="test/versions", VersionId=first)
+    assert old["Body"].read() == b"one"
+
+
+def test_the_backup_identity_writes_and_cannot_delete_or_shorten(platform):
+    from datetime import UTC, datetime, timedelta
+
+    backup = s3(platform, "vault", "backup")
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    put = backup.put_object(
+        Bucket="vault", Key="test/locked", Body=b"x",
+        ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until,
+    )  # fmt: skip
+    version = put["VersionId"]
+    assert refused(lambda: backup.delete_object(Bucket="vault", Key="test/locked"))
+    assert refused(
+        lambda: backup.delete_object(Bucket="vault", Key="test/locked", VersionId=version)
+    )
+    sooner = {"Mode": "GOVERNANCE", "RetainUntilDate": until - timedelta(minutes=2)}
+    assert refused(
+        lambda: backup.put_object_retention(
+            Bucket="vault", Key="test/locked", Retention=sooner, BypassGovernanceRetention=True
+        )
+    )
+
+
+def test_the_prune_identity_deletes_what_no_lock_holds(platform):
+    backup, prune = s3(platform, "vault", "backup"), s3(platform, "vault", "prune")
+    version = backup.put_object(Bucket="vault", Key="test/free", Body=b"x")["VersionId"]
+    prune.delete_object(Bucket="vault", Key="test/free", VersionId=version)
+    listed = prune.list_object_versions(Bucket="vault", Prefix="test/free")
+    assert not listed.get("Versions")
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_killed_service_comes_back(platform, name):
+    before = {s["name"]: s["pid"] for s in until_ready(platform)["services"]}
+    os.kill(before[name], 9)
+    deadline = time.monotonic() + 30
+    while status(platform)["services"][SHOWN.index(name)]["pid"] in (before[name], None):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    after = until_ready(platform)
+    assert {s["name"] for s in after["services"]} == set(SHOWN)
+
+
+def test_up_heals_after_the_supervisor_was_killed(platform):
+    until_ready(platform)
+    os.kill(int((platform.home.run / "supervisor.pid").read_text()), 9)
+    deadline = time.monotonic() + 10
+    while Supervisor(platform.home).is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    platform.harbour("up", "--no-tour")
+    until_ready(platform)
+    names = sorted(launch.marked(str(platform.home.root)).values())
+    assert names.count("postgres") >= 1
+    roots = [s["pid"] for s in status(platform)["services"]]
+    assert len(set(roots)) == len(SHOWN)
+
+
+def test_down_leaves_no_process_and_no_socket_and_keeps_the_data(platform):
+    until_ready(platform)
+    known = ports.load(platform.home.run / "ports.json")
+    platform.harbour("down")
+    assert launch.marked(str(platform.home.root)) == {}
+    assert ports.released(known.values())
+    assert not platform.home.socket.exists()
+    for name in ("s3", "vault"):
+        assert not [s for s in store(platform, name).sockets if s.exists()]
+    began = time.monotonic()
+    platform.harbour("up", "--no-tour")
+    until_ready(platform)
+    print(f"second up: {time.monotonic() - began:.1f} s")
+    assert ports.load(platform.home.run / "ports.json") == known

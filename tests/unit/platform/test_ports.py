@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from dataharbour.errors import PlatformError
+from dataharbour.platform import ports
+
+
+def test_free_ports_are_taken_as_preferred():
+    chosen, taken = ports.choose({"api": 8080, "postgres": 15432}, is_free=lambda _: True)
+    assert chosen == {"api": 8080, "postgres": 15432}
+    assert taken == {}
+
+
+def test_a_taken_port_gives_way_to_the_next_free_one_and_is_told():
+    chosen, taken = ports.choose({"api": 8080}, is_free=lambda port: port > 8081)
+    assert chosen == {"api": 8082}
+    assert taken == {"api": 8080}
+
+
+def test_two_names_never_share_a_port():
+    chosen, _ = ports.choose({"api": 9000, "postgres": 9000}, is_free=lambda _: True)
+    assert len(set(chosen.values())) == 2
+
+
+def test_a_store_needs_its_grpc_port_as_well():
+    chosen, _ = ports.choose({"s3": 18333}, is_free=lambda port: port != 28333)
+    assert chosen == {"s3": 18334}
+
+
+def test_no_free_port_is_an_error_with_a_remedy():
+    with pytest.raises(PlatformError, match="No free port for api from 8080") as caught:
+        ports.choose({"api": 8080}, is_free=lambda _: False)
+    assert "ss -ltnp" in caught.value.remedy
+
+
+def test_a_listening_socket_is_seen():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert not ports.is_free(port)
+        assert ports.is_open(port)
+        assert not ports.released([port])
+    assert ports.is_free(port)
+    assert ports.released([port])
+
+
+def test_ports_of_the_last_start_are_remembered(tmp_path):
+    file = tmp_path / "ports.json"
+    assert ports.load(file) == {}
+    ports.save(file, {"api": 8081})
+    assert ports.load(file) == {"api": 8081}
+
+
+def test_a_damaged_file_of_ports_is_as_good_as_none(tmp_path):
+    file = tmp_path / "ports.json"
+    file.write_text("{")
+    assert ports.load(file) == {}

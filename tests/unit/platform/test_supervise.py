@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from dataharbour.platform import launch
+from dataharbour.platform.layout import Home
+from dataharbour.platform.supervise import Service, Supervisor
+
+
+@pytest.fixture
+def home():
+    with tempfile.TemporaryDirectory() as short:  # a socket's path must be short
+        home = Home(Path(short) / "a home; with 100% odd")
+        for folder in (home.run, home.logs, home.config):
+            folder.mkdir(parents=True)
+        yield home
+
+
+@pytest.fixture
+def supervised(home):
+    """A supervisor that is stopped at the end whatever happens."""
+    supervisor = Supervisor(home)
+    yield supervisor
+    supervisor.shutdown()
+    launch.stop_all(list(launch.marked(str(home.root))), grace_s=1)
+
+
+def python(code: str, **more) -> Service:
+    return Service(command=[sys.executable, "-c", code], **more)
+
+
+def until(condition, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def state_of(supervisor: Supervisor, name: str):
+    return next(s for s in supervisor.states() if s.name == name)
+
+
+def test_a_service_gets_its_environment_and_arguments_whatever_they_hold(home, supervised):
+    odd = "50% of \"a\" 'b' \\ ; #c"
+    out = home.root / "out"
+    code = (
+        "import os,sys,time;"
+        "open(sys.argv[1],'w').write(os.environ['ODD']+'|'+sys.argv[2]);time.sleep(60)"
+    )
+    service = Service(
+        name="odd", command=[sys.executable, "-c", code, str(out), odd], environment={"ODD": odd}
+    )
+    supervised.configure([service])
+    supervised.ensure_running()
+    supervised.start("odd")
+    until(lambda: out.exists() and out.read_text())
+    assert out.read_text() == f"{odd}|{odd}"
+
+
+def test_a_killed_service_comes_back_without_what_its_children_left(home, supervised):
+    marker = home.root / "children"
+    code = (
+        "import subprocess,sys,time;"
+        f"p=subprocess.Popen([sys.executable,'-c','import time;time.sleep(600)']);"
+        f"open({str(marker)!r},'a').write(str(p.pid)+'\\n');time.sleep(600)"
+    )
+    supervised.configure([python(code, name="parent")])
+    supervised.ensure_running()
+    supervised.start("parent")
+    until(lambda: marker.exists() and state_of(supervised, "parent").state == "running")
+    first = state_of(supervised, "parent").pid
+    os.kill(first, 9)
+    until(lambda: len(marker.read_text().splitlines()) == 2)
+    orphan = int(marker.read_text().splitlines()[0])
+    assert not Path(f"/proc/{orphan}/exe").exists()
+
+
+def test_a_driver_outlives_the_service_that_started_it(home, supervised):
+    marker = home.root / "driver"
+    code = (
+        "import os,subprocess,sys,time;"
+        "e={**os.environ,'HARBOUR_SERVICE':'driver'};"
+        "p=subprocess.Popen([sys.executable,'-c','import time;time.sleep(600)'],"
+        "env=e,start_new_session=True);"
+        f"open({str(marker)!r},'a').write(str(p.pid)+'\\n');time.sleep(600)"
+    )
+    supervised.configure([python(code, name="scheduler")])
+    supervised.ensure_running()
+    supervised.start("scheduler")
+    until(lambda: marker.exists() and state_of(supervised, "scheduler").state == "running")
+    os.kill(state_of(supervised, "scheduler").pid, 9)
+    until(lambda: len(marker.read_text().splitlines()) == 2)
+    driver = int(marker.read_text().splitlines()[0])
+    assert Path(f"/proc/{driver}/exe").exists()
+    assert launch.marked(str(home.root), service="driver").get(driver) == "driver"
+
+
+def test_a_killed_supervisors_services_are_found_and_stopped(home, supervised):
+    supervised.configure([python("import time;time.sleep(600)", name="left")])
+    supervised.ensure_running()
+    supervised.start("left")
+    until(lambda: state_of(supervised, "left").state == "running")
+    supervisor_pid = int((home.run / "supervisor.pid").read_text())
+    os.kill(supervisor_pid, 9)
+    until(lambda: not supervised.is_alive())
+    left = launch.marked(str(home.root))
+    assert "left" in left.values()
+    launch.stop_all(list(left), grace_s=5)
+    assert launch.marked(str(home.root)) == {}
+
+
+def test_a_process_that_ignores_the_request_to_stop_is_killed():
+    code = (
+        "import signal,time;signal.signal(signal.SIGTERM,signal.SIG_IGN);"
+        "print('x',flush=True);time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    launch.stop_all([process.pid], grace_s=0.3)
+    assert process.wait(5) == -9
+    process.stdout.close()
+
+
+def test_processes_of_another_platform_are_left_alone(home):
+    environment = {**os.environ, launch.PLATFORM_MARK: "/somewhere/else", launch.SERVICE_MARK: "x"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import time;time.sleep(60)"], env=environment
+    )
+    try:
+        assert process.pid not in launch.marked(str(home.root))
+        assert process.pid in launch.marked("/somewhere/else")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_configuration_is_private_and_says_when_it_changed(home):
+    supervisor = Supervisor(home)
+    assert supervisor.configure([python("pass", name="a")])
+    assert not supervisor.configure([python("pass", name="a")])
+    assert supervisor.configure([python("pass", name="b")])
+    assert supervisor.config_file.stat().st_mode & 0o777 == 0o600
