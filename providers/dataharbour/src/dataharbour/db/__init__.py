@@ -1,0 +1,1 @@
+"""The database `dataharbour`: how to reach it, and its schema."""

@@ -1,0 +1,73 @@
+"""The backend `connect`: a plain Python process that talks to a warm Spark Connect server.
+
+The fast lane. All its sessions share one JVM and one operating-system user, and
+whoever runs code there can read that server's environment and its host's files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from dataharbour.errors import ConfigError
+from dataharbour.jobs.backends.launch import ConnectEndpoint, LaunchContext
+from dataharbour.jobs.backends.start import (
+    attempt_folder,
+    child_arguments,
+    child_environment,
+    driver_is_alive,
+    start_driver,
+)
+from dataharbour.jobs.conf import check_conf
+from dataharbour.jobs.driver.spec import ConnectSession
+
+
+class ConnectBackend:
+    """Runs the application against the server of `LaunchContext.connect`."""
+
+    name = "connect"
+
+    def submit(self, context: LaunchContext) -> str:
+        """See `Backend.submit`."""
+        endpoint = context.connect
+        if endpoint is None:
+            raise ConfigError(
+                "The backend connect has no Spark Connect server.",
+                "Set the connection dataharbour_spark_connect, or use the backend local.",
+            )
+        conf = check_conf(context.request.conf, backend=self.name)
+        session = ConnectSession(
+            host=endpoint.host,
+            port=endpoint.port,
+            token=endpoint.token,
+            session_id=str(context.grant.attempt_id),
+            user_id=context.principal,
+        )
+        return start_driver(
+            context,
+            command=[sys.executable, *child_arguments(context, attempt_folder(context))],
+            environment=child_environment(context, _environment(endpoint, session, conf)),
+            session=session,
+        )
+
+    def is_alive(self, external_id: str) -> bool | None:
+        """See `Backend.is_alive`."""
+        return driver_is_alive(external_id)
+
+
+def _environment(
+    endpoint: ConnectEndpoint, session: ConnectSession, conf: Mapping[str, str]
+) -> dict[str, str]:
+    """The variables that make `SparkSession.builder.getOrCreate()` open our session.
+
+    The token has its own variable: in the URL it would stand in errors and logs.
+    """
+    return {
+        "SPARK_REMOTE": f"sc://{endpoint.host}:{endpoint.port}/;"
+        f"user_id={quote(session.user_id, safe='')};session_id={session.session_id}",
+        "SPARK_CONNECT_AUTHENTICATE_TOKEN": endpoint.token,
+        "PYSPARK_REMOTE_INIT_CONF_LEN": "1",
+        "PYSPARK_REMOTE_INIT_CONF_0": json.dumps(dict(conf)),
+    }

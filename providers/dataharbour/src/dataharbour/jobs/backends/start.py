@@ -1,0 +1,135 @@
+"""Start the supervisor of a driver: detached, in a session of its own.
+
+It outlives the process that starts it (an Airflow task), and no secret is in
+its arguments: those are in a 0600 file that it deletes after reading.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dataharbour.jobs.backends.launch import LaunchContext
+from dataharbour.jobs.driver.process import is_running, start_ticks
+from dataharbour.jobs.driver.spec import ConnectSession, DriverSpec
+
+CHILD = Path(__file__).parents[1] / "driver" / "child.py"
+
+# All that a driver takes over from the process that starts it: Airflow's own
+# environment holds Airflow's secrets. HARBOUR_* tell `harbour down` whose process it is.
+_INHERITED = (
+    "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
+    "JAVA_HOME", "HARBOUR_PLATFORM",
+)  # fmt: skip
+_SERVICE = "HARBOUR_SERVICE"
+
+
+def child_arguments(context: LaunchContext, folder: Path) -> list[str]:
+    """How `driver/child.py` is called: its file, the attempt's folder, then the application."""
+    application = context.application
+    return [str(CHILD), str(folder), application.sha256, str(application.path),
+            *context.request.args]  # fmt: skip
+
+
+def attempt_folder(context: LaunchContext) -> Path:
+    """Where an attempt keeps its log and its working folder."""
+    return context.settings.home / "runs" / str(context.grant.attempt_id)
+
+
+def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of the application, without any secret of ours."""
+    java_home = context.settings.java_home
+    return {
+        **_inherited(),
+        _SERVICE: "application",
+        **({"JAVA_HOME": str(java_home)} if java_home else {}),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONUNBUFFERED": "1",  # lines reach the log as they are written
+        "DATAHARBOUR_RUN_ID": str(context.grant.run_id),
+        "DATAHARBOUR_ATTEMPT_ID": str(context.grant.attempt_id),
+        "DATAHARBOUR_LAKE": context.lake.uri,
+        **extra,
+        **context.environment,
+    }
+
+
+def start_driver(
+    context: LaunchContext,
+    *,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    session: ConnectSession | None = None,
+) -> str:
+    """Start the supervisor and return its external id, ``host:pid:start``.
+
+    Args:
+        context: the attempt.
+        command: argv of the child, ending in `child_arguments`.
+        environment: all that the child gets.
+        session: what to interrupt on a Connect server when the driver must end.
+    """
+    folder = attempt_folder(context)
+    (folder / "work").mkdir(parents=True, mode=0o700)
+    folder.chmod(0o700)
+    spec = DriverSpec(
+        conninfo=context.driver_conninfo,
+        run_id=str(context.grant.run_id),
+        attempt_id=str(context.grant.attempt_id),
+        token=context.grant.token,
+        folder=str(folder),
+        command=list(command),
+        environment=dict(environment),
+        timeout_s=context.request.timeout_s,
+        secrets=_secrets(context),
+        session=session,
+    )
+    path = folder / "spec.json"
+    spec.write(path)
+    pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder)
+    return f"{socket.gethostname()}:{pid}:{start_ticks(pid)}"
+
+
+def driver_is_alive(external_id: str) -> bool | None:
+    """Whether the supervisor of that id runs; None when it is on another machine."""
+    host, pid, ticks = external_id.rsplit(":", 2)
+    if host != socket.gethostname():
+        return None
+    return is_running(int(pid), int(ticks))
+
+
+def _spawn(argv: list[str], folder: Path) -> int:
+    """Start `argv` in its own session, its output in the attempt's folder."""
+    log = str(folder / "supervisor.log")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        argv[0],
+        argv,
+        {**_inherited(), _SERVICE: "driver"},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigdef=list(range(1, 32)),
+        setsigmask=[],
+    )
+
+
+def _inherited() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+
+
+def _secrets(context: LaunchContext) -> list[str]:
+    """Values that must never stand in a log."""
+    connect = context.connect
+    values = (
+        context.grant.token,
+        connect.token if connect else None,
+        context.lake.secret_key,
+        context.lake.access_key,
+    )
+    return [value for value in values if value]

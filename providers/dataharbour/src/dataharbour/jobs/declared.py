@@ -1,0 +1,275 @@
+"""Read the declared jobs: include/jobs/<name>.yaml, each checked by the schema.
+
+A file that is wrong takes away only its own job. Files are read again when they
+change (size or time), so that parsing DAGs and answering requests stay cheap.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
+
+import yaml
+
+from dataharbour.errors import DataHarbourError, JobInvalid
+from dataharbour.jobs.conf import check_conf
+from dataharbour.jobs.model import Output, RunRequest
+from dataharbour.jobs.placeholders import resolve_args
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A declared job; see include/schemas/job.schema.json for each field.
+
+    `params` maps a name to its JSON Schema, whose `default` is the value when a
+    run gives none. `path` is the file.
+    """
+
+    name: str
+    description: str
+    application: str
+    args: tuple[str, ...]
+    params: Mapping[str, Mapping[str, Any]]
+    conf: Mapping[str, str]
+    backend: str
+    schedule: str | None
+    timezone: str
+    timeout_s: float | None
+    retries: int
+    retry_delay_s: float
+    max_concurrent_runs: int
+    pool: str
+    outputs: tuple[Output, ...]
+    expectations: str | None
+    labels: Mapping[str, str]
+    path: Path
+
+    def request(
+        self,
+        params: Mapping[str, Any],
+        labels: Mapping[str, str] = {},
+        *,
+        backend: str | None = None,
+    ) -> RunRequest:
+        """A run of this job.
+
+        Args:
+            params: values for the job's parameters; defaults fill the rest.
+            labels: added to the job's own.
+            backend: instead of the declared one.
+
+        Raises:
+            JobInvalid: a parameter is unknown, missing, or against its schema.
+            ConfNotAllowed: the backend cannot honour a setting of the job.
+        """
+        backend = backend or self.backend
+        return RunRequest(
+            job=self.name,
+            application=self.application,
+            args=self.args,
+            conf=check_conf(self.conf, backend=backend),
+            backend=backend,
+            params=self._values(params),
+            labels={**self.labels, **labels},
+            timeout_s=self.timeout_s,
+            outputs=self.outputs,
+            expectations=self.expectations,
+        )
+
+    def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        known = ", ".join(self.params) or "none"
+        for name in given:
+            if name not in self.params:
+                raise JobInvalid(
+                    f"The job {self.name} has no parameter {name!r}.", f"It has: {known}."
+                )
+        values = {n: s["default"] for n, s in self.params.items() if "default" in s} | dict(given)
+        for name, schema in self.params.items():
+            if name not in values:
+                raise JobInvalid(
+                    f"The job {self.name} needs the parameter {name!r}.",
+                    "Give it a value, or a default in the job's file.",
+                )
+            _check_value(self.name, name, values[name], schema)
+        return values
+
+
+@dataclass(frozen=True)
+class DeclaredJobs:
+    """The jobs by name, and what is wrong with the files that are none."""
+
+    jobs: Mapping[str, JobSpec] = field(default_factory=dict)
+    errors: Mapping[str, DataHarbourError] = field(default_factory=dict)
+
+
+_Stamp = tuple[int, int]
+_cache: dict[Path, tuple[_Stamp, JobSpec | DataHarbourError]] = {}
+
+
+def load_jobs(include_dir: Path) -> DeclaredJobs:
+    """All jobs declared below `include_dir`; reads only files that changed."""
+    jobs: dict[str, JobSpec] = {}
+    errors: dict[str, DataHarbourError] = {}
+    for path in sorted((include_dir / "jobs").glob("*.yaml")):
+        found = _cached(path)
+        if isinstance(found, JobSpec):
+            jobs[found.name] = found
+        else:
+            errors[path.stem] = found
+    return DeclaredJobs(jobs=jobs, errors=errors)
+
+
+def _cached(path: Path) -> JobSpec | DataHarbourError:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return _invalid(path, f"it cannot be read ({error.strerror})")
+    stamp = (stat.st_mtime_ns, stat.st_size)
+    known = _cache.get(path)
+    if known is None or known[0] != stamp:
+        known = _cache[path] = (stamp, _read(path))
+    return known[1]
+
+
+def _read(path: Path) -> JobSpec | DataHarbourError:
+    try:
+        if _NAME.fullmatch(path.stem) is None:
+            raise JobInvalid(
+                f"{path}: {path.stem!r} is no name of a job.",
+                "Name the file with small letters, digits and _, a letter first, at most 100.",
+            )
+        return _spec(path, _document(path))
+    except DataHarbourError as error:
+        return error
+
+
+def _document(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(path, f"it cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise _invalid(path, f"{where}{getattr(error, 'problem', None) or error}") from error
+
+
+def _spec(path: Path, document: Any) -> JobSpec:
+    problems = sorted(_validator().iter_errors(document), key=lambda e: list(map(str, e.path)))
+    if problems:
+        raise _invalid(path, "; ".join(map(_sentence, problems[:5])))
+    values = {"name": path.stem, **_defaults(), **document}
+    if values["name"] != path.stem:
+        raise _invalid(path, f"name: {values['name']!r} is not the name of the file")
+    backend = values["backend"]
+    spec = JobSpec(
+        **{
+            **values,
+            "args": tuple(values["args"]),
+            "conf": check_conf(values["conf"], backend=backend),
+            "outputs": tuple(
+                Output(o["table"], tuple(o.get("partitioned_by", ()))) for o in values["outputs"]
+            ),
+        },
+        path=path,
+    )
+    _check_meaning(spec)
+    return spec
+
+
+def _check_meaning(spec: JobSpec) -> None:
+    """What a schema cannot say."""
+    if spec.timezone not in available_timezones():
+        raise _invalid(spec.path, f"timezone: {spec.timezone!r} is no IANA time zone")
+    _check_schedule(spec)
+    tables = [output.table for output in spec.outputs]
+    for table in tables:
+        if any(other != table and f"{other}/".startswith(f"{table}/") for other in tables):
+            raise _invalid(spec.path, f"outputs: another table lies inside {table!r}")
+    if len(set(tables)) < len(tables):
+        raise _invalid(spec.path, "outputs: a table is named twice")
+    if spec.expectations and not tables:
+        raise _invalid(spec.path, "expectations: there are no outputs that could be checked")
+    for name, schema in spec.params.items():
+        _check_schema(spec, name, schema)
+        if "default" in schema:
+            _check_value(spec.name, name, schema["default"], schema)
+    resolve_args(spec.args, lake="", output="", params=dict.fromkeys(spec.params, ""))
+
+
+def _check_schedule(spec: JobSpec) -> None:
+    """Nobody is there to give values when a schedule starts a run."""
+    if spec.schedule is None:
+        return
+    from croniter import croniter  # Airflow's own judge of cron expressions
+
+    if not croniter.is_valid(spec.schedule):
+        raise _invalid(spec.path, f"schedule: {spec.schedule!r} is no cron expression")
+    needed = [name for name, schema in spec.params.items() if "default" not in schema]
+    if needed:
+        raise _invalid(spec.path, f"schedule: params without default: {', '.join(needed)}")
+
+
+def _check_schema(spec: JobSpec, name: str, schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise _invalid(spec.path, f"params.{name} is no JSON Schema: {error.message}") from error
+
+
+def _check_value(job: str, name: str, value: Any, schema: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+
+    for error in Draft202012Validator(schema).iter_errors(value):
+        raise JobInvalid(
+            f"The parameter {name!r} of the job {job} cannot be {value!r}: {error.message}.",
+            "See the job's parameters: its file, or its form in Airflow.",
+        )
+
+
+def _sentence(error: Any) -> str:
+    where = ".".join(map(str, error.path))
+    return f"{where}: {error.message}" if where else str(error.message)
+
+
+def _invalid(path: Path, problem: str) -> JobInvalid:
+    return JobInvalid(
+        f"{path}: {problem}.",
+        "Correct the file; its schema, include/schemas/job.schema.json, describes every field.",
+    )
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """From the wheel, or from the checkout that this file belongs to."""
+    packaged = files("dataharbour") / "include" / "schemas" / "job.schema.json"
+    checkout = Path(__file__).parents[5] / "include" / "schemas" / "job.schema.json"
+    source = packaged if packaged.is_file() else checkout
+    schema: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    return schema
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # slow to import, and not needed while cached
+
+    return Draft202012Validator(_schema())
+
+
+def _defaults() -> dict[str, Any]:
+    return {n: p["default"] for n, p in _schema()["properties"].items() if "default" in p}

@@ -1,0 +1,190 @@
+"""Run one PySpark application, and tell the supervisor how it goes.
+
+Called as ``child.py FOLDER SHA256 APPLICATION [ARG…]`` by Python or by
+spark-submit. Imports the standard library only: pyspark is the application's to
+import. Reports (progress, failure) are JSON lines on the named pipe
+``FOLDER/control``; what they say explains the exit status, and never replaces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+EXIT_LIMIT_S = 10.0  # a frozen Connect server would hold a client for more than ten minutes
+
+
+def main(folder: str, sha256: str, application: str, args: list[str]) -> NoReturn:
+    """Run the application and leave with its exit code."""
+    _die_with_parent()
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        _write_past_the_jvm()
+    signal.signal(signal.SIGTERM, _on_terminate)
+    control = Control(os.path.join(folder, "control"))
+    code = 70
+    try:
+        _verify(application, sha256, control)
+        _quiet_known_noise()
+        with _progress(control):
+            code = _run(application, args, control)
+            _join_threads()
+    finally:
+        watchdog = threading.Timer(EXIT_LIMIT_S, _leave, [code])
+        watchdog.daemon = True
+        watchdog.start()
+        if _stop_spark():
+            control.send(kind="released")
+    _flush()
+    sys.exit(code)
+
+
+class Control:
+    """The pipe to the supervisor. A lost supervisor never hurts the application."""
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
+        try:
+            # Without O_NONBLOCK the call would wait for a supervisor that is not there.
+            self._pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(self._pipe, True)
+        except OSError:
+            self._pipe = -1
+
+    def send(self, **message: Any) -> None:
+        """Write one message."""
+        data = json.dumps(message).encode() + b"\n"
+        with self._lock, contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self._pipe, data) :]
+
+
+def _run(application: str, args: list[str], control: Control) -> int:
+    """The application as `__main__`; its exit code as Python itself would give it."""
+    sys.argv = [application, *args]
+    sys.path[0] = os.path.dirname(application)
+    try:
+        runpy.run_path(application, run_name="__main__")
+    except SystemExit as leaving:
+        if leaving.code is None or isinstance(leaving.code, int):
+            return leaving.code or 0
+        print(leaving.code, file=sys.stderr)  # noqa: T201 - what Python does with a text
+        control.send(kind="failure", failure_class="USER_ERROR", message=str(leaving.code))
+        return 1
+    except BaseException as error:
+        _report(error, control)
+        return 1
+    return 0
+
+
+def _report(error: BaseException, control: Control) -> None:
+    from dataharbour.jobs.driver.causes import explain
+
+    # The two frames above the application are ours and runpy's.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != sys.argv[0]:
+        trace = trace.tb_next
+    shown = error.with_traceback(trace) if trace is not None else error
+    sys.excepthook(type(shown), shown, shown.__traceback__)
+    failure_class, message = explain(shown)
+    control.send(kind="failure", failure_class=failure_class, message=message)
+
+
+def _verify(application: str, sha256: str, control: Control) -> None:
+    """Refuse a file that is not the one that was submitted."""
+    with open(application, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            text = f"{application} was changed after the run was submitted"
+            control.send(kind="failure", failure_class="CONFIG", message=text)
+            raise SystemExit(text)
+
+
+@contextlib.contextmanager
+def _progress(control: Control) -> Iterator[None]:
+    from dataharbour.jobs.driver.progress import watch
+
+    stop = threading.Event()
+    threading.Thread(target=watch, args=(control.send, stop), daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _die_with_parent() -> None:
+    """Under spark-submit our parent is the JVM, which the supervisor kills or outlives."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(70)
+
+
+def _write_past_the_jvm() -> None:
+    """Open the JVM's own outputs, which are the supervisor's pipes.
+
+    spark-submit gives its Python one pipe for both streams and copies it to its
+    standard output: errors would no longer be told apart.
+    """
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            pipe = os.open(f"/proc/{os.getppid()}/fd/{stream}", os.O_WRONLY)
+            os.dup2(pipe, stream)
+            os.close(pipe)
+
+
+def _on_terminate(_number: int, _frame: object) -> None:
+    """Let the application's `finally` blocks run; the supervisor counts the seconds."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _quiet_known_noise() -> None:
+    """Warnings that no author of a job can act on."""
+    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
+    warnings.filterwarnings("ignore", message=".*Pandas4Warning.*")
+
+
+def _join_threads() -> None:
+    """Wait for the application's own threads, as the interpreter would at its end."""
+    from concurrent.futures import thread as pools
+
+    for thread in threading.enumerate():
+        own = thread is threading.current_thread() or thread is threading.main_thread()
+        if not own and not thread.daemon and thread not in pools._threads_queues:
+            thread.join()
+
+
+def _stop_spark() -> bool:
+    """Release the Connect session that the application left open; whether none is left."""
+    module = sys.modules.get("pyspark.sql.connect.session")
+    session = getattr(getattr(module, "SparkSession", None), "_default_session", None)
+    try:
+        if session is not None:
+            session.stop()
+    except Exception:  # the supervisor does it then; the application's end stays what it is
+        return False
+    return True
+
+
+def _leave(code: int) -> None:
+    _flush()
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

@@ -1,0 +1,311 @@
+"""Supervise one driver: claim, run the child, watch it, report how it ended.
+
+The main thread never talks to the database after the claim: it reads the
+child's pipes, and ends the child when its owner cancels it, when its time is
+over, when it was told to stop, or when the lease could not be renewed. The
+parent-death signal binds the child to this thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from dataharbour.jobs.driver import process
+from dataharbour.jobs.driver.lines import LineCutter
+from dataharbour.jobs.driver.reporter import Reporter, lease_clock
+from dataharbour.jobs.driver.spec import DriverSpec
+from dataharbour.jobs.driver.verdict import Evidence, Stop, Verdict, judge
+
+NOT_OURS = 75  # EX_TEMPFAIL: the attempt belongs to somebody else, or nobody could be asked
+FINISH_PATIENCE_S = 600.0  # a database that is away for longer makes the run LOST
+TAIL_LINES = 20
+_NOTHING_DUE_S = 3600.0
+
+
+def main(spec_file: str) -> int:
+    """Supervise the attempt of `spec_file`; the exit code of this process."""
+    spec = DriverSpec.take(Path(spec_file))
+    os.closerange(3, 4096)  # what our starter left open is none of our business
+    os.chdir(spec.folder)
+    supervisor = Supervisor(spec)
+    if not supervisor.reporter.claim():
+        print("not claimed: another driver has this attempt, or it is over")  # noqa: T201
+        return 0
+    return supervisor.run()
+
+
+class Supervisor:
+    """One attempt, from the claim to the last word."""
+
+    def __init__(self, spec: DriverSpec) -> None:
+        self.spec = spec
+        self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._signals()
+        process.adopt_orphans()
+        self.reporter = Reporter(spec, wake=self._wake_out)
+        self._record_pid()
+        self._selector = selectors.DefaultSelector()
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._report: tuple[str, str] | None = None
+        self._stop: Stop | None = None
+        self._told_to_stop = False
+        self._released = False  # the Connect session, by the child itself
+        self._control_rest = b""
+        self._open_pipes = 0
+
+    def run(self) -> int:
+        """Run the child to its end and report it."""
+        self._copy = (Path(self.spec.folder) / "driver.log").open("a", encoding="utf-8")
+        problem = _unreachable(self.spec)
+        if problem is not None:
+            self.reporter.start()
+            return self._finish(Verdict("FAILED", 69, "INFRA", problem))
+        oom_before = process.oom_kills()
+        exit_code = self._run_child()
+        self._release_session(exit_code)
+        return self._finish(
+            judge(
+                Evidence(
+                    exit_code=exit_code,
+                    stop=self._stop,
+                    report=self._report,
+                    oom_kills=process.oom_kills() - oom_before,
+                    tail=list(self._tail),
+                    timeout_s=self.spec.timeout_s,
+                )
+            )
+        )
+
+    def _run_child(self) -> int:
+        control = self._open_control()
+        child = process.start_child(
+            self.spec.command,
+            environment=self.spec.environment,
+            folder=Path(self.spec.folder) / "work",
+        )
+        self.reporter.start()  # only now: a process that has threads should not fork
+        self._watch_pipe(child.stdout, "stdout")
+        self._watch_pipe(child.stderr, "stderr")
+        self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
+        self._selector.register(control, selectors.EVENT_READ, lambda: self._read_control(control))
+        self._follow(child)
+        exit_code = process.reap(child)
+        self._drain(seconds=1.0)
+        return exit_code
+
+    def _follow(self, child: subprocess.Popen[bytes]) -> None:
+        """Until the child is over, by itself or by us."""
+        ending = _Ending(child, self.spec, self._note)
+        timeout_s = self.spec.timeout_s
+        limit = time.monotonic() + timeout_s if timeout_s else None
+        while not process.has_exited(child):
+            fence_in = self.reporter.renewed_at + self.spec.fence_after_s - lease_clock()
+            if self._stop is None:
+                self._stop = self._reason(fence_in, limit)
+                if self._stop is not None:
+                    ending.begin(self._stop)
+            elif fence_in <= 0 or self.reporter.fenced:
+                ending.kill()  # whatever it was given time for
+            waits = [fence_in, ending.step()]
+            if limit is not None:
+                waits.append(limit - time.monotonic())
+            # Something that is due already was acted on; look again in a moment.
+            self._turn(min((w for w in waits if w > 0), default=0.1))
+        if self._stop is None and self._told_to_stop:
+            self._stop = Stop.TERMINATED  # whoever stopped us stopped the child as well
+        self._released = self._released or ending.released
+
+    def _reason(self, fence_in: float, limit: float | None) -> Stop | None:
+        if self.reporter.fenced or fence_in <= 0:
+            return Stop.FENCED
+        if self.reporter.cancelled:
+            return Stop.CANCELLED
+        if self._told_to_stop:
+            return Stop.TERMINATED
+        if limit is not None and time.monotonic() >= limit:
+            return Stop.TIMEOUT
+        return None
+
+    # --- reading --------------------------------------------------------------------------
+
+    def _turn(self, seconds: float) -> None:
+        for key, _ in self._selector.select(seconds):
+            key.data()
+
+    def _watch_pipe(self, pipe: IO[bytes] | None, stream: str) -> None:
+        assert pipe is not None, "the child was started with pipes"
+        cutter = LineCutter(self.spec.secrets)
+        self._open_pipes += 1
+
+        def read() -> None:
+            data = os.read(pipe.fileno(), 65_536)
+            self._keep(stream, cutter.feed(data) if data else cutter.end())
+            if not data:
+                self._selector.unregister(pipe)
+                self._open_pipes -= 1
+
+        self._selector.register(pipe, selectors.EVENT_READ, read)
+
+    def _keep(self, stream: str, lines: list[str]) -> None:
+        if not lines:
+            return
+        if stream == "stderr":
+            self._tail.extend(lines)
+        with contextlib.suppress(OSError):  # a full disk must not end the run
+            self._copy.writelines(f"{line}\n" for line in lines)
+            self._copy.flush()
+        self.reporter.log(stream, lines)
+
+    def _note(self, text: str) -> None:
+        self._keep("harbour", [text])
+
+    def _drain(self, *, seconds: float) -> None:
+        """Read what the child left in its pipes; a process that escaped may keep them open."""
+        until = time.monotonic() + seconds
+        while self._open_pipes and (left := until - time.monotonic()) > 0:
+            self._turn(left)
+        self._turn(0)
+
+    def _open_control(self) -> int:
+        path = Path(self.spec.folder) / "control"
+        os.mkfifo(path, 0o600)
+        # Also for writing: a pipe that only we hold open reads as empty, not as ended.
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _read_control(self, control: int) -> None:
+        *complete, self._control_rest = (self._control_rest + os.read(control, 65_536)).split(b"\n")
+        for line in complete:
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                self._heard(json.loads(line))
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        kind = message.pop("kind")
+        if kind == "progress":
+            self.reporter.progress(message)
+        elif kind == "released":
+            self._released = True
+        elif kind == "failure":
+            self._report = str(message["failure_class"]), str(message["message"])
+
+    # --- signals, the end -----------------------------------------------------------------
+
+    def _signals(self) -> None:
+        """SIGTERM asks us to stop, SIGCHLD wakes the loop; both through the wake pipe."""
+        signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+
+    def _on_terminate(self, _number: int, _frame: object) -> None:
+        self._told_to_stop = True
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_in, 4096)
+
+    def _record_pid(self) -> None:
+        pid = os.getpid()
+        record = {"pid": pid, "start": process.start_ticks(pid)}
+        (Path(self.spec.folder) / "supervisor.json").write_text(json.dumps(record))
+
+    def _release_session(self, exit_code: int) -> None:
+        """After a bad end: a query may still run on the Connect server."""
+        if self.spec.session is None or self._released or exit_code == 0:
+            return
+        interrupter = _start_interrupt(self.spec)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            interrupter.wait(self.spec.grace_s)
+        interrupter.kill()
+        interrupter.wait()
+
+    def _finish(self, verdict: Verdict) -> int:
+        if verdict.state != "SUCCEEDED" and verdict.message:
+            self._note(f"{verdict.state}: {verdict.message.splitlines()[0]}")
+        self._copy.close()
+        taken = self.reporter.finish(verdict, patience_s=FINISH_PATIENCE_S)
+        return 0 if taken else NOT_OURS
+
+
+class _Ending:
+    """The steps from "please end" to "is dead": interrupt, SIGTERM, SIGKILL."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], spec: DriverSpec, note: Callable[[str], None]
+    ) -> None:
+        self._child = child
+        self._spec = spec
+        self._note = note
+        self._interrupter: subprocess.Popen[bytes] | None = None
+        self._terminate_at: float | None = None
+        self._kill_at: float | None = None
+        self.released = False  # the session on the Connect server
+
+    def begin(self, reason: Stop) -> None:
+        """Start to end the child; a fenced one is killed at once."""
+        self._note(f"ending the driver: {reason.value}")
+        now = time.monotonic()
+        if reason is Stop.FENCED:
+            self.kill()
+            return
+        if self._spec.session is not None:
+            self._interrupter = _start_interrupt(self._spec)
+            self._terminate_at = now + self._spec.grace_s
+        else:
+            self._terminate_at = now
+
+    def step(self) -> float:
+        """Do what is due; the seconds until something is due again."""
+        now = time.monotonic()
+        if self._interrupter is not None and self._interrupter.poll() is not None:
+            self.released = self._interrupter.returncode == 0
+            self._interrupter, self._terminate_at = None, now
+        if self._terminate_at is not None and now >= self._terminate_at:
+            process.signal_group(self._child, signal.SIGTERM)
+            self._terminate_at, self._kill_at = None, now + self._spec.grace_s
+        if self._kill_at is not None and now >= self._kill_at:
+            self.kill()
+        due = [at for at in (self._terminate_at, self._kill_at) if at is not None]
+        return min(due) - now if due else _NOTHING_DUE_S
+
+    def kill(self) -> None:
+        """SIGKILL to the child and what it started."""
+        self._kill_at = None
+        process.signal_group(self._child, signal.SIGKILL)
+
+
+def _start_interrupt(spec: DriverSpec) -> subprocess.Popen[bytes]:
+    assert spec.session is not None, "only drivers on a Connect server have a session"
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "dataharbour.jobs.driver.interrupt"], stdin=subprocess.PIPE
+    )
+    assert helper.stdin is not None, "started with a pipe"
+    with contextlib.suppress(BrokenPipeError), helper.stdin as pipe:
+        pipe.write(json.dumps(asdict(spec.session)).encode())
+    return helper
+
+
+def _unreachable(spec: DriverSpec) -> str | None:
+    """Why the Connect server cannot be reached, or None: its client would try for minutes."""
+    if spec.session is None:
+        return None
+    address = (spec.session.host, spec.session.port)
+    try:
+        socket.create_connection(address, timeout=3).close()
+    except OSError as error:
+        return (
+            f"No Spark Connect server answers at {address[0]}:{address[1]} ({error}).\n"
+            "Is it running (harbour status)? Is the connection dataharbour_spark_connect right?"
+        )
+    return None

@@ -1,0 +1,373 @@
+"""Carry a run from its request to its end: open it, see that it has a driver, conclude it.
+
+The sequence only. What to do is decided in `outcomes`; the waiting between
+`begin` and `conclude` is `follow` (in place) or `watch` (in the triggerer).
+Each function may be repeated after its process was killed at any point: the
+user's code is not started twice for one attempt, and outputs appear once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from dataharbour.errors import (
+    ApplicationNotAllowed,
+    ConfigError,
+    Conflict,
+    DataHarbourError,
+    JobFailed,
+    NotFound,
+    QualityFailed,
+    QualityUnchecked,
+    Unavailable,
+)
+from dataharbour.jobs.applications import Application, resolve_application
+from dataharbour.jobs.backends import get_backend
+from dataharbour.jobs.backends.launch import (
+    ConnectEndpoint,
+    LakeEndpoint,
+    LaunchContext,
+    read_driver_conninfo,
+)
+from dataharbour.jobs.backends.start import driver_is_alive
+from dataharbour.jobs.conf import check_conf
+from dataharbour.jobs.finalize import Gate, finalize
+from dataharbour.jobs.model import (
+    AttemptGrant,
+    AttemptState,
+    Detail,
+    Failure,
+    FailureClass,
+    Run,
+    RunRequest,
+)
+from dataharbour.jobs.outcomes import (
+    STOP_WITHIN_S,
+    Outcome,
+    Step,
+    failure_of,
+    goes_on,
+    step,
+)
+from dataharbour.jobs.placeholders import output_root, resolve_args
+from dataharbour.jobs.store import RunStore
+from dataharbour.settings import Settings
+
+LAST_WORD_LOOKS = 10
+LOOK_EVERY_S = 0.5
+
+BY_AIRFLOW = "airflow"  # the actor of a cancellation that comes from Airflow, not from a person
+
+_WRONG_REQUEST = (ConfigError, NotFound, ApplicationNotAllowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The task instance that carries a run out, and who wanted it."""
+
+    dag_id: str
+    dag_run_id: str
+    task_id: str
+    map_index: int
+    principal: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """What carrying out runs takes, of this installation.
+
+    Attributes:
+        connect: asked only for runs on the backend `connect`.
+        clock: the present, aware UTC.
+    """
+
+    store: RunStore
+    settings: Settings
+    lake: LakeEndpoint
+    connect: Callable[[], ConnectEndpoint]
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """How an attempt was concluded.
+
+    Attributes:
+        run: as it is now: at its end, or in RETRY_WAIT.
+        failure: why the attempt was no success, or None.
+    """
+
+    run: Run
+    failure: Failure | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another attempt shall follow."""
+        return self.run.detail is Detail.RETRY_WAIT
+
+
+def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
+    """The run of a task: the one that is there, else a new one.
+
+    A run that is being cancelled is seen to its end. Where it was Airflow that
+    cancelled it (somebody cleared the task while it ran), a new run follows.
+
+    Raises:
+        Unavailable: the cancelled driver does not end; the task may be repeated.
+    """
+    run = _opened(site, request, caller)
+    if step(run) is not Step.CLOSE:
+        return run
+    asked = [e.actor for e in site.store.events(run.id) if e.new == Detail.CANCELLING]
+    if not cancel(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock):
+        raise Unavailable(
+            f"The run {run.id} is being cancelled, and its driver still lives.",
+            "Wait for its end; the task will try again.",
+        )
+    return _opened(site, request, caller) if asked[-1:] == [BY_AIRFLOW] else site.store.get(run.id)
+
+
+def begin(site: Site, run: Run) -> AttemptState:
+    """See that a run has a driver.
+
+    An attempt that an earlier try of the task has started is adopted, whatever
+    has become of it: `conclude` sees to it.
+
+    Raises:
+        JobFailed: the run ended (was cancelled) before its task came.
+        ConfigError, NotFound, ApplicationNotAllowed: the request cannot be run
+            (`refuse` ends the run with that).
+        Unavailable: something did not answer; the task may be repeated.
+    """
+    todo = step(run)
+    if todo is Step.REFUSE:
+        raise _ended(run)
+    if todo is Step.START:
+        return _start(site, run)
+    return site.store.wait(run.id, timeout_s=0)
+
+
+def refuse(site: Site, caller: Caller, error: DataHarbourError) -> None:
+    """End the run that a task has (the API made it) and that cannot be carried out."""
+    run = site.store.find(
+        dag_id=caller.dag_id,
+        dag_run_id=caller.dag_run_id,
+        task_id=caller.task_id,
+        map_index=caller.map_index,
+    )
+    if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
+        _finish(site, run, Detail.FAILED, Failure(FailureClass.CONFIG, str(error)))
+
+
+def conclude(
+    site: Site,
+    run: Run,
+    attempt: AttemptState,
+    why: Outcome,
+    *,
+    attempts: int,
+    may_retry: bool,
+    gate: Gate,
+) -> Conclusion:
+    """Bring a run whose attempt is over to its end, or to the next attempt.
+
+    Args:
+        site: this installation.
+        run: the run.
+        attempt: its newest attempt, as last read.
+        why: there is nothing more to wait for.
+        attempts: how many times the user's code may be started.
+        may_retry: whether Airflow will run the task again.
+        gate: checks the staged outputs.
+
+    Raises:
+        Unavailable: something did not answer; the task may be repeated.
+    """
+    if why is Outcome.LAPSED:
+        attempt, why = _last_word(site, attempt)
+    elif why is Outcome.OVERDUE:
+        cancel(site.store, run.id, within_s=STOP_WITHIN_S, close=False, clock=site.clock)
+    failed = failure_of(attempt, why)
+    if failed is None:
+        return _publish(site, run, attempt, may_retry=may_retry, gate=gate)
+    detail, reason = failed
+    if goes_on(reason, why, attempt=attempt.number, attempts=attempts, may_retry=may_retry):
+        detail = Detail.RETRY_WAIT
+    return _finish(site, run, detail, reason)
+
+
+def cancel(
+    store: RunStore,
+    run_id: UUID,
+    *,
+    within_s: float,
+    clock: Callable[[], datetime],
+    close: bool = True,
+) -> bool:
+    """Ask for the end of a run, and see it end if that takes no longer than `within_s`.
+
+    Args:
+        store: its actor is named in the events as who cancelled.
+        run_id: the run.
+        within_s: how long to wait for the driver's end.
+        clock: the present.
+        close: write the end of the run, too.
+
+    Returns:
+        Whether the driver is gone.
+    """
+    run = store.cancel(run_id, now=clock())
+    if step(run) is Step.REFUSE:
+        return True
+    attempt = store.wait(run_id, timeout_s=within_s)
+    gone = attempt.ended or attempt.lapsed
+    if gone and close:
+        store.finish(
+            run_id,
+            detail=Detail.CANCELLED,
+            failure=Failure(FailureClass.CANCELLED, "Cancelled while it ran."),
+            now=clock(),
+        )
+    return gone
+
+
+def _opened(site: Site, request: RunRequest, caller: Caller) -> Run:
+    try:
+        sha256 = _application(site, request.application).sha256
+    except _WRONG_REQUEST:
+        sha256 = ""  # `begin` meets the same error if it needs the file
+    return site.store.open_run(
+        request,
+        application_sha256=sha256,
+        dag_id=caller.dag_id,
+        dag_run_id=caller.dag_run_id,
+        task_id=caller.task_id,
+        map_index=caller.map_index,
+        principal=caller.principal,
+        now=site.clock(),
+    )
+
+
+def _start(site: Site, run: Run) -> AttemptState:
+    """Start the next attempt of `run`, as it was requested."""
+    try:
+        application = _pinned(site, run)
+        request = replace(_request_of(run), conf=check_conf(run.conf, backend=run.backend))
+        backend = get_backend(run.backend)
+        grant = site.store.start_attempt(run.id, backend=run.backend, now=site.clock())
+        external_id = backend.submit(_launch_context(site, run, request, application, grant))
+    except Conflict as error:
+        raise _ended(site.store.get(run.id)) from error
+    site.store.submitted(grant.attempt_id, external_id=external_id, now=site.clock())
+    return site.store.attempt_state(grant.attempt_id)
+
+
+def _launch_context(
+    site: Site, run: Run, request: RunRequest, application: Application, grant: AttemptGrant
+) -> LaunchContext:
+    lake = site.settings.lake
+    args = resolve_args(
+        request.args,
+        lake=lake,
+        output=output_root(lake, grant.attempt_id),
+        params=request.params,
+    )
+    return LaunchContext(
+        grant=grant,
+        request=replace(request, args=args),
+        application=application,
+        principal=run.principal,
+        settings=site.settings,
+        driver_conninfo=read_driver_conninfo(site.settings),
+        lake=site.lake,
+        connect=site.connect() if run.backend == "connect" else None,
+    )
+
+
+def _pinned(site: Site, run: Run) -> Application:
+    """The application of `run`, which must be what it was when the run was accepted."""
+    application = _application(site, run.application)
+    if run.application_sha256 and run.application_sha256 != application.sha256:
+        raise ConfigError(
+            f"The application {run.application!r} has changed since the run was submitted.",
+            "Start a new run: it takes the file as it is now.",
+        )
+    return application
+
+
+def _application(site: Site, name: str) -> Application:
+    return resolve_application(name, site.settings.applications)
+
+
+def _last_word(site: Site, attempt: AttemptState) -> tuple[AttemptState, Outcome]:
+    """A driver whose lease is over is LOST, unless it only waits for the database to listen."""
+    site.store.lost(attempt.run_id, now=site.clock())
+    for _ in range(LAST_WORD_LOOKS):
+        attempt = site.store.attempt_state(attempt.attempt_id)
+        if attempt.ended:
+            return attempt, Outcome.ENDED
+        if attempt.external_id and driver_is_alive(attempt.external_id) is False:
+            break
+        time.sleep(LOOK_EVERY_S)
+    return attempt, Outcome.LAPSED
+
+
+def _publish(
+    site: Site, run: Run, attempt: AttemptState, *, may_retry: bool, gate: Gate
+) -> Conclusion:
+    """Check the staged outputs, make them the tables' content, end the run."""
+    site.store.finalizing(run.id, site.clock())
+    try:
+        result = finalize(
+            site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
+        )
+    except JobFailed as error:
+        return _finish(site, run, Detail.FAILED, _rejected(error))
+    except Exception as error:
+        if not may_retry:  # nobody comes again: the run must not stay open
+            problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
+            reason = Failure(FailureClass.INFRA, f"Publishing failed: {problem}")
+            _finish(site, run, Detail.FAILED, reason)
+        raise
+    finished = site.store.finish(run.id, detail=Detail.SUCCEEDED, result=result, now=site.clock())
+    return Conclusion(finished, None)
+
+
+def _finish(site: Site, run: Run, detail: Detail, reason: Failure) -> Conclusion:
+    try:
+        ended = site.store.finish(run.id, detail=detail, failure=reason, now=site.clock())
+    except Conflict:  # somebody else has ended it
+        ended = site.store.get(run.id)
+    return Conclusion(ended, reason)
+
+
+def _rejected(error: JobFailed) -> Failure:
+    checked = isinstance(error, (QualityFailed, QualityUnchecked))
+    failure_class = FailureClass.QUALITY if checked else FailureClass.USER_ERROR
+    return Failure(failure_class, f"{error.problem}\n{error.remedy}")
+
+
+def _request_of(run: Run) -> RunRequest:
+    return RunRequest(
+        application=run.application,
+        args=run.args,
+        conf=run.conf,
+        backend=run.backend,
+        labels=run.labels,
+        job=run.job,
+        params=run.params,
+        timeout_s=run.timeout_s,
+        outputs=run.outputs,
+        expectations=run.expectations,
+    )
+
+
+def _ended(run: Run) -> JobFailed:
+    why = f": {run.failure.message}" if run.failure else "."
+    return JobFailed(
+        f"The run {run.id} is {run.detail}{why}", "Clear the task, or submit the run again."
+    )

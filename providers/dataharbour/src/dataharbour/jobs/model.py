@@ -1,0 +1,261 @@
+"""The words of a run: states, requests, runs, attempts, events and log lines.
+
+Pure: values only. `states` says which change is allowed, `store` keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+T = TypeVar("T")
+
+
+class State(StrEnum):
+    """What people see of a run."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+
+
+class Detail(StrEnum):
+    """The fine state of a run; the ones an attempt can be in are `ATTEMPT_DETAILS`."""
+
+    ACCEPTED = "ACCEPTED"
+    QUEUED = "QUEUED"
+    SUBMITTING = "SUBMITTING"
+    SUBMITTED = "SUBMITTED"
+    RUNNING = "RUNNING"
+    FINALIZING = "FINALIZING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+    SKIPPED = "SKIPPED"
+    CANCELLING = "CANCELLING"
+    RETRY_WAIT = "RETRY_WAIT"
+    LOST = "LOST"
+    AMBIGUOUS = "AMBIGUOUS"
+
+
+class Desired(StrEnum):
+    """What the owner of a run wants; kept apart from what is observed."""
+
+    SUCCEEDED = "SUCCEEDED"
+    CANCELLED = "CANCELLED"
+
+
+class FailureClass(StrEnum):
+    """Who can mend a failure."""
+
+    USER_ERROR = "USER_ERROR"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    TIMEOUT = "TIMEOUT"
+    INFRA = "INFRA"
+    QUALITY = "QUALITY"
+    CONFIG = "CONFIG"
+    CANCELLED = "CANCELLED"
+
+
+STATE_OF: Mapping[Detail, State] = {
+    Detail.ACCEPTED: State.QUEUED,
+    Detail.QUEUED: State.QUEUED,
+    Detail.SUBMITTING: State.QUEUED,
+    Detail.SUBMITTED: State.QUEUED,
+    Detail.RETRY_WAIT: State.QUEUED,
+    Detail.RUNNING: State.RUNNING,
+    Detail.FINALIZING: State.RUNNING,
+    Detail.CANCELLING: State.RUNNING,
+    Detail.SUCCEEDED: State.SUCCEEDED,
+    Detail.FAILED: State.FAILED,
+    Detail.TIMED_OUT: State.FAILED,
+    Detail.CANCELLED: State.CANCELLED,
+    Detail.SKIPPED: State.CANCELLED,
+    Detail.LOST: State.LOST,
+    Detail.AMBIGUOUS: State.LOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run or an attempt failed; the first line of `message` is the root cause."""
+
+    failure_class: FailureClass
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A table that a job writes, e.g. ``gold/delays_by_carrier``, below the lake."""
+
+    table: str
+    partitioned_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What somebody asks to be run.
+
+    Attributes:
+        application: the file as it was named in the request.
+        args: arguments of the application; may hold ``{lake}``, ``{output}``, ``{params.NAME}``.
+        conf: Spark settings, already checked by `conf.check_conf`.
+        backend: ``connect``, ``local``, …
+        job: name of the declared job, or None for a one-off run.
+        timeout_s: seconds of user code, or None for no limit.
+        expectations: name of the suite that gates the outputs, or None.
+    """
+
+    application: str
+    args: tuple[str, ...] = ()
+    conf: Mapping[str, str] = field(default_factory=dict)
+    backend: str = "connect"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    job: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float | None = None
+    outputs: tuple[Output, ...] = ()
+    expectations: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the database has it.
+
+    `attempt` is the number of the newest attempt (0: none yet), `version`
+    counts the changes, `map_index` is -1 outside mapped tasks, and
+    `retry_of` names the run that this one repeats.
+    """
+
+    id: UUID
+    job: str | None
+    application: str
+    application_sha256: str
+    args: tuple[str, ...]
+    conf: Mapping[str, str]
+    params: Mapping[str, Any]
+    labels: Mapping[str, str]
+    backend: str
+    detail: Detail
+    desired: Desired
+    version: int
+    attempt: int
+    dag_id: str
+    dag_run_id: str
+    task_id: str
+    map_index: int
+    principal: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    failure: Failure | None
+    outputs: tuple[Output, ...]
+    expectations: str | None
+    timeout_s: float | None
+    progress: dict[str, Any] | None
+    result: dict[str, Any] | None
+    retry_of: UUID | None = None
+
+    @property
+    def state(self) -> State:
+        """The word for people."""
+        return STATE_OF[self.detail]
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the first start of user code to the end; None until both are known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptGrant:
+    """The right to start one driver; the only place where its token is in clear."""
+
+    attempt_id: UUID
+    run_id: UUID
+    number: int
+    fence: int
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class AttemptState:
+    """What is known of an attempt.
+
+    Attributes:
+        observed: SUBMITTING, SUBMITTED, RUNNING, or one of the ends.
+        lapsed: it was RUNNING and its lease is over: the driver is dead or has stopped itself.
+    """
+
+    attempt_id: UUID
+    run_id: UUID
+    number: int
+    observed: Detail
+    desired: Desired
+    lease_until: datetime | None
+    lapsed: bool
+    exit_code: int | None
+    failure: Failure | None
+    progress: dict[str, Any] | None
+    external_id: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the driver has said its last word."""
+        return self.observed in ATTEMPT_ENDS
+
+
+ATTEMPT_ENDS = frozenset(
+    {Detail.SUCCEEDED, Detail.FAILED, Detail.CANCELLED, Detail.TIMED_OUT, Detail.LOST}
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change, as the append-only table has it; `kind` is e.g. ``run.changed``."""
+
+    id: int
+    at: datetime
+    kind: str
+    old: str | None
+    new: str | None
+    run_id: UUID | None
+    attempt_id: UUID | None
+    actor: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a driver wrote; `stream` is ``stdout``, ``stderr`` or ``harbour``."""
+
+    at: datetime
+    stream: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Lines of a log; `next` continues after them, and is None once `complete`."""
+
+    items: list[LogLine]
+    next: str | None
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; `next` is the cursor of the following one, or None."""
+
+    items: list[T]
+    next: str | None

@@ -1,0 +1,1 @@
+"""Object storage: one small protocol, by S3 and by a local folder."""

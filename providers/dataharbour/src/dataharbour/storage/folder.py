@@ -1,0 +1,134 @@
+"""A local folder as an object store.
+
+Writes go to a hidden name first and are renamed, so that a reader sees an object
+whole or not at all, and a crash of the machine leaves the old or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from uuid import uuid4
+
+from dataharbour.errors import ConfigError, NotFound, Unavailable
+from dataharbour.storage.store import StoredObject
+
+_UNFINISHED = ".unfinished-"
+
+
+class FolderStore:
+    """The files below `root`, by their paths relative to it.
+
+    Unlike in a bucket, a key cannot also be the folder of another one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `ObjectStore.objects`."""
+        start = self._root / prefix.rpartition("/")[0]
+        for folder, _, names in os.walk(start):
+            for name in names:
+                path = Path(folder, name)
+                key = path.relative_to(self._root).as_posix()
+                if key.startswith(prefix) and not name.startswith(_UNFINISHED):
+                    with contextlib.suppress(FileNotFoundError):  # deleted while we walked
+                        stat = path.stat()
+                        modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+                        yield StoredObject(key, stat.st_size, modified)
+
+    def read(self, key: str, *, limit_bytes: int = 16 * 2**20) -> bytes:
+        """See `ObjectStore.read`."""
+        path = self._path(key)
+        with _translated(path), path.open("rb") as file:
+            data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise ConfigError(
+                f"{path} is larger than {limit_bytes} bytes.", "It is not a file to be read whole."
+            )
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """See `ObjectStore.put`."""
+        self._write(key, lambda file: file.write(data))
+
+    def copy(self, source: str, target: str) -> None:
+        """See `ObjectStore.copy`."""
+        path = self._path(source)
+        with _translated(path), path.open("rb") as original:
+            self._write(target, lambda file: shutil.copyfileobj(original, file, 2**20))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See `ObjectStore.delete`; folders that become empty go, as a bucket has none."""
+        for key in keys:
+            path = self._path(key)
+            with _translated(path):
+                path.unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == self._root or not folder.is_relative_to(self._root):
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:  # not empty, or already gone
+                    break
+
+    def _write(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
+        path = self._path(key)
+        unfinished = path.with_name(f"{_UNFINISHED}{uuid4().hex}")
+        with _translated(path):
+            descriptor = _create(unfinished)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    fill(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(path)
+                _sync_folder(path.parent)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        parts = PurePosixPath(key).parts
+        if not parts or key.startswith("/") or ".." in parts:
+            raise ConfigError(f"{key!r} is no key of {self._root}.", "Give a relative path.")
+        return self._root.joinpath(*parts)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """The operating system's errors as ours."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"There is no file {path}.", "Was it deleted, or moved?") from error
+    except OSError as error:
+        raise Unavailable(
+            f"{path}: {error.strerror}.", "Look at the disk's space and at the folder's rights."
+        ) from error
+
+
+def _create(path: Path) -> int:
+    """A new file, with its folder, which `delete` may take away between the two calls."""
+    for attempt in range(5):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileNotFoundError:
+            if attempt == 4:
+                raise
+    raise AssertionError("the last attempt returned or raised")
+
+
+def _sync_folder(folder: Path) -> None:
+    """The name of a new file is as durable as its folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
