@@ -87,6 +87,6 @@ def _required(options: Mapping[str, str], name: str, environ: Mapping[str, str])
         raise ConfigError(
             f"The option [{SECTION}] {name} is not set (looked in {config_file(environ)}).",
             f"Set it there, or as AIRFLOW__{SECTION.upper()}__{name.upper()}; "
-            "for the embedded platform run: eval \"$(./harbour env)\".",
+            'for the embedded platform run: eval "$(./harbour env)".',
         )
     return value

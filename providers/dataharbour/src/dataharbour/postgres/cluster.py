@@ -48,7 +48,11 @@ class Cluster:
     def conninfo(self, database: str = "postgres") -> str:
         """How the superuser connects."""
         return psycopg.conninfo.make_conninfo(
-            host="127.0.0.1", port=self.port, user=SUPERUSER, password=self.password, dbname=database
+            host="127.0.0.1",
+            port=self.port,
+            user=SUPERUSER,
+            password=self.password,
+            dbname=database,
         )
 
 
@@ -131,16 +135,11 @@ def ensure_database(connection: psycopg.Connection, name: str, *, owner: str) ->
 
 def _scram(connection: psycopg.Connection, role: str, password: str) -> str:
     # Hashed here, so that the clear password reaches neither the server's log nor pg_stat_activity.
-    hashed = connection.pgconn.encrypt_password(
-        password.encode(), role.encode(), b"scram-sha-256"
-    )
+    hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
     return hashed.decode()
 
 
 def _run_as(account: Account | None, command: Sequence[str], *, pass_fds: tuple[int, ...]) -> None:
-    identity = (
-        {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
-    )
     done = subprocess.run(
         command,
         cwd=tempfile.gettempdir(),  # the caller's folder may be closed to the account
@@ -150,7 +149,9 @@ def _run_as(account: Account | None, command: Sequence[str], *, pass_fds: tuple[
         capture_output=True,
         text=True,
         check=False,
-        **identity,  # type: ignore[arg-type]
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
     )
     if done.returncode:
         raise PlatformError(

@@ -1,0 +1,1 @@
+from dataharbour.plugin import DataHarbourPlugin as DataHarbourPlugin  # noqa: D100

@@ -1,0 +1,1 @@
+"""The REST API that Airflow's API server mounts under /dataharbour."""

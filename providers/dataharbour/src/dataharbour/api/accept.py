@@ -1,0 +1,100 @@
+"""Accept a run: write its row, start its DAG run, acknowledge. In this order, whatever breaks."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from starlette.concurrency import run_in_threadpool
+
+from dataharbour.api.access import Caller
+from dataharbour.api.airflow_rest import DagNotReady, RefusedByAirflow
+from dataharbour.api.keys import dag_run_id
+from dataharbour.api.resources import TASK_ID, dag_of
+from dataharbour.api.services import Services
+from dataharbour.errors import Conflict, Forbidden, NotAuthenticated, RunNotFound
+from dataharbour.jobs.model import Detail, Run, RunRequest
+
+_REFUSALS = (RefusedByAirflow, DagNotReady, Forbidden, NotAuthenticated)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A checked request.
+
+    Attributes:
+        request: what shall run.
+        application_sha256: hash of the application at this moment.
+        dag_conf: what Airflow's DAG run gets as its conf.
+        key: the Idempotency-Key.
+        fingerprint: hash of the request's body.
+    """
+
+    request: RunRequest
+    application_sha256: str
+    dag_conf: dict[str, Any]
+    key: str
+    fingerprint: str
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG that will run it."""
+        return dag_of(self.request.job)
+
+
+async def accept_run(
+    services: Services, submission: Submission, *, caller: Caller
+) -> tuple[Run, bool]:
+    """Make a submission a run that Airflow has taken.
+
+    Until this returns nothing is acknowledged: after any failure in between
+    the same request with the same key completes it.
+
+    Returns:
+        The run, and whether an earlier request had made it (replayed).
+
+    Raises:
+        IdempotencyConflict: the key was used for something else.
+        Unavailable: the database or Airflow did not answer; send it again.
+        NotAuthenticated, Forbidden, RefusedByAirflow: Airflow says no; nothing is kept.
+    """
+    run, replayed = await run_in_threadpool(_write_row, services, submission, caller)
+    if replayed and run.detail is not Detail.ACCEPTED:
+        return run, True
+    try:
+        await services.airflow.trigger(
+            run.dag_id,
+            dag_run_id=run.dag_run_id,
+            conf=submission.dag_conf,
+            credential=caller.credential,
+        )
+    except _REFUSALS:
+        if not replayed:  # else the request that made the row may be succeeding just now
+            await run_in_threadpool(_discard, services, run.id)
+        raise
+    return await run_in_threadpool(services.runs.queued, run.id, now=services.now()), replayed
+
+
+def _write_row(services: Services, submission: Submission, caller: Caller) -> tuple[Run, bool]:
+    return services.runs.accept(
+        submission.request,
+        application_sha256=submission.application_sha256,
+        principal=caller.name,
+        dag_id=submission.dag_id,
+        dag_run_id=dag_run_id(
+            principal=caller.name,
+            subject=submission.request.job or submission.dag_id,
+            key=submission.key,
+        ),
+        task_id=TASK_ID,
+        idempotency_key=submission.key,
+        fingerprint=submission.fingerprint,
+        now=services.now(),
+    )
+
+
+def _discard(services: Services, run_id: UUID) -> None:
+    with suppress(Conflict, RunNotFound):  # it has come further, or is gone already
+        services.runs.discard(run_id)

@@ -1,0 +1,145 @@
+"""Turn runs, jobs, events and log pages into what REST shows. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from dataharbour.api.schemas import (
+    EventResource,
+    FailureResource,
+    JobError,
+    JobResource,
+    LogLineResource,
+    LogResource,
+    OutputResource,
+    RunResource,
+)
+from dataharbour.errors import DataHarbourError
+from dataharbour.jobs.declared import JobSpec
+from dataharbour.jobs.model import Event, Failure, LogPage, Run
+
+ONE_OFF_DAG = "spark_job"
+TASK_ID = "run"
+
+
+def dag_of(job: str | None) -> str:
+    """The DAG that runs a declared job, or any application."""
+    return ONE_OFF_DAG if job is None else f"job__{job}"
+
+
+def run_resource(run: Run, *, mount: str) -> RunResource:
+    """A run.
+
+    Args:
+        run: as the database has it.
+        mount: path of the API, e.g. ``/dataharbour``; the links start with it.
+    """
+    here = f"{mount}/api/v1/runs/{run.id}"
+    return RunResource(
+        id=run.id,
+        job=run.job,
+        application=run.application,
+        backend=run.backend,
+        state=run.state,
+        detail=run.detail,
+        desired=run.desired,
+        attempt=run.attempt,
+        dag_id=run.dag_id,
+        dag_run_id=run.dag_run_id,
+        created_at=run.created_at.astimezone(UTC),
+        started_at=_utc(run.started_at),
+        ended_at=_utc(run.ended_at),
+        duration_s=run.duration_s,
+        failure=_failure(run.failure),
+        labels=dict(run.labels),
+        links={
+            "self": here,
+            "logs": f"{here}/logs",
+            "events": f"{here}/events",
+            "airflow": f"{_airflow(mount)}/dags/{run.dag_id}/runs/{run.dag_run_id}",
+        },
+    )
+
+
+def job_resource(spec: JobSpec, *, mount: str) -> JobResource:
+    """A job whose file is sound."""
+    return JobResource(
+        name=spec.name,
+        dag_id=dag_of(spec.name),
+        description=spec.description,
+        application=spec.application,
+        args=list(spec.args),
+        params={name: dict(schema) for name, schema in spec.params.items()},
+        conf=dict(spec.conf),
+        backend=spec.backend,
+        schedule=spec.schedule,
+        timezone=spec.timezone,
+        timeout_s=spec.timeout_s,
+        retries=spec.retries,
+        max_concurrent_runs=spec.max_concurrent_runs,
+        outputs=[
+            OutputResource(table=output.table, partitioned_by=list(output.partitioned_by))
+            for output in spec.outputs
+        ],
+        expectations=spec.expectations,
+        labels=dict(spec.labels),
+        links=_job_links(spec.name, mount),
+    )
+
+
+def broken_job_resource(name: str, error: DataHarbourError, *, mount: str) -> JobResource:
+    """A job whose file is broken."""
+    return JobResource(
+        name=name,
+        dag_id=dag_of(name),
+        error=JobError(code=error.code, detail=error.problem, remedy=error.remedy),
+        links=_job_links(name, mount),
+    )
+
+
+def log_resource(page: LogPage) -> LogResource:
+    """A page of a log."""
+    items = [
+        LogLineResource(at=line.at.astimezone(UTC), stream=line.stream, line=line.line)
+        for line in page.items
+    ]
+    return LogResource(items=items, next=page.next, complete=page.complete)
+
+
+def event_resource(event: Event) -> EventResource:
+    """One event."""
+    return EventResource(
+        id=event.id,
+        at=event.at.astimezone(UTC),
+        kind=event.kind,
+        old=event.old,
+        new=event.new,
+        attempt_id=event.attempt_id,
+        actor=event.actor,
+        data=event.data,
+    )
+
+
+def _failure(failure: Failure | None) -> FailureResource | None:
+    if failure is None:
+        return None
+    return FailureResource.model_validate(
+        {"class": failure.failure_class, "message": failure.message}
+    )
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _airflow(mount: str) -> str:
+    return mount.rpartition("/")[0]
+
+
+def _job_links(name: str, mount: str) -> dict[str, str]:
+    here = f"{mount}/api/v1/jobs/{name}"
+    return {
+        "self": here,
+        "runs": f"{here}/runs",
+        "airflow": f"{_airflow(mount)}/dags/{dag_of(name)}",
+    }

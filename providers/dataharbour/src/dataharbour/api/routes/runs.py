@@ -1,0 +1,193 @@
+"""The runs: list, look and wait, events; start one of any application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from dataharbour.api.accept import Submission, accept_run
+from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.changes import server_stops, wait_for
+from dataharbour.api.keys import fingerprint
+from dataharbour.api.problems import InvalidRequest
+from dataharbour.api.resources import ONE_OFF_DAG, event_resource, run_resource
+from dataharbour.api.routes.jobs import visible_jobs
+from dataharbour.api.routes.starting import (
+    REPLAYED_RESPONSE,
+    IdempotencyKey,
+    accepted,
+    etag,
+    key_or_new,
+)
+from dataharbour.api.schemas import EventList, RunList, RunResource, StartRun, Text
+from dataharbour.api.services import Services, ServicesDep
+from dataharbour.errors import RunNotFound
+from dataharbour.jobs.applications import resolve_application
+from dataharbour.jobs.conf import check_conf
+from dataharbour.jobs.model import Run, RunRequest, State
+from dataharbour.jobs.placeholders import resolve_args
+from dataharbour.jobs.states import terminal
+
+MAX_WAIT_S = 60
+LOOK_AGAIN_S = 2.0  # while waiting, in case nobody tells us of a change
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of the page.")]
+Cursor = Annotated[Text | None, Query(description="`next` of the page before.")]
+StateFilter = Annotated[State | None, Query(description="Only runs in this state.")]
+LabelFilter = Annotated[
+    list[Text], Query(alias="label", description="NAME=VALUE; given twice: both.")
+]
+
+router = APIRouter(tags=["runs"])
+
+
+@router.get("/runs")
+def list_runs(
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    state: StateFilter = None,
+    job: Annotated[Text | None, Query(description="Only runs of this job.")] = None,
+    labels: LabelFilter = [],  # noqa: B006 (FastAPI copies it)
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> RunList:
+    """The runs that the caller may see, newest first."""
+    filters = {"state": state, "job": job, "labels": _labels(labels)}
+    return _page(request, services, caller, limit=limit, cursor=cursor, **filters)
+
+
+@router.get("/jobs/{name}/runs")
+def list_runs_of_job(
+    name: str,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    state: StateFilter = None,
+    labels: LabelFilter = [],  # noqa: B006
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> RunList:
+    """The runs of one job, newest first."""
+    visible_jobs(services, caller, name)
+    filters = {"state": state, "job": name, "labels": _labels(labels)}
+    return _page(request, services, caller, limit=limit, cursor=cursor, **filters)
+
+
+@router.post("/runs", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE)
+async def start_run(
+    body: StartRun,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JSONResponse:
+    """Start a run of any application below an allowed root. Needs the role op."""
+    key = key_or_new(idempotency_key)
+    submission = await run_in_threadpool(_submission, services, caller, body, key)
+    run, replayed = await accept_run(services, submission, caller=caller)
+    return accepted(request, run, replayed=replayed, key=key)
+
+
+@router.get("/runs/{run_id}")
+async def get_run(
+    run_id: str,
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    wait: Annotated[
+        float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the run's end.")
+    ] = 0,
+) -> RunResource:
+    """One run. With `wait`, answers when the run has ended, at the latest after so many seconds."""
+    run = await run_in_threadpool(visible_run, services, caller, run_id)
+    if wait and not terminal(run.detail):
+        run = await _ended(services, run, timeout_s=wait)
+    response.headers["ETag"] = etag(run)
+    return run_resource(run, mount=request.scope.get("root_path", ""))
+
+
+@router.get("/runs/{run_id}/events")
+def list_events(run_id: str, services: ServicesDep, caller: CallerDep) -> EventList:
+    """Everything that happened to a run, oldest first."""
+    run = visible_run(services, caller, run_id)
+    return EventList(items=[event_resource(event) for event in services.runs.events(run.id)])
+
+
+def visible_run(services: Services, caller: Caller, run_id: str) -> Run:
+    """A run that the caller may see. One that is not theirs looks like one that is not there.
+
+    Raises:
+        RunNotFound: no such run for this caller.
+    """
+    nowhere = RunNotFound(f"There is no run {run_id[:60]!r}.", "GET runs lists them.")
+    try:
+        run = services.runs.get(UUID(run_id))
+    except (ValueError, RunNotFound):
+        raise nowhere from None
+    if not caller.may_read(run.dag_id):
+        raise nowhere
+    return run
+
+
+def _page(
+    request: Request, services: Services, caller: Caller, *, limit: int, **filters: Any
+) -> RunList:
+    """A page of the runs whose DAGs the caller may see; a job can run in several DAGs."""
+    page = services.runs.list(limit=limit, dag_ids=caller.readable_dags(), **filters)
+    mount = request.scope.get("root_path", "")
+    return RunList(items=[run_resource(run, mount=mount) for run in page.items], next=page.next)
+
+
+async def _ended(services: Services, run: Run, *, timeout_s: float) -> Run:
+    deadline = time.monotonic() + timeout_s
+    async with services.changes.of(str(run.id)) as changed:
+        while True:
+            run = await run_in_threadpool(services.runs.get, run.id)
+            left_s = deadline - time.monotonic()
+            if terminal(run.detail) or left_s <= 0 or server_stops():
+                return run
+            await wait_for(changed, timeout_s=min(left_s, LOOK_AGAIN_S))
+
+
+def _submission(services: Services, caller: Caller, body: StartRun, key: str) -> Submission:
+    caller.check_may_operate("start any application")
+    caller.check_may_trigger(ONE_OFF_DAG)
+    conf = check_conf(body.conf, backend=body.backend)
+    resolve_args(body.args, lake="", output="", params={})  # an unknown {placeholder} fails now
+    application = resolve_application(body.application, services.settings.applications)
+    request = RunRequest(
+        application=body.application,
+        args=tuple(body.args),
+        conf=conf,
+        backend=body.backend,
+        labels=body.labels,
+        timeout_s=body.timeout_s,
+    )
+    dag_conf: dict[str, Any] = body.model_dump(mode="json") | {"conf": conf}
+    return Submission(
+        request=request,
+        application_sha256=application.sha256,
+        dag_conf=dag_conf,
+        key=key,
+        fingerprint=fingerprint(["runs", body.model_dump(mode="json")]),
+    )
+
+
+def _labels(given: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for label in given:
+        name, equals, value = label.partition("=")
+        if not (name and equals):
+            raise InvalidRequest(
+                f"label: {label[:60]!r} is not NAME=VALUE.", "E.g. ?label=team=ops"
+            )
+        labels[name] = value
+    return labels

@@ -1,0 +1,208 @@
+"""The shapes of requests and answers, as OpenAPI shows them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from dataharbour.jobs.model import Desired, Detail, FailureClass, State
+
+
+def _storable(value: Any) -> Any:
+    """Refuse what JSON allows in a request and PostgreSQL cannot keep."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError as error:
+        raise ValueError("holds NaN, Infinity or half a surrogate pair") from error
+    if "\\u0000" in text:
+        raise ValueError("holds the character NUL")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+# The limits of include/schemas/job.schema.json, for what has no file.
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
+LabelValue = Annotated[Text, StringConstraints(max_length=200)]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=20)]
+BackendName = Literal["connect", "local"]
+
+
+class _Closed(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class StartJob(_Closed):
+    """Start a run of a declared job."""
+
+    params: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(
+        default_factory=dict, description="Values of the job's own parameters."
+    )
+    labels: Labels = Field(default_factory=dict)
+
+
+class StartRun(_Closed):
+    """Start a run of any application below an allowed root."""
+
+    application: Annotated[Text, StringConstraints(min_length=1, max_length=1024)] = Field(
+        description="A file name below an allowed root, or a path or file URI inside one.",
+        examples=["flights_delays.py"],
+    )
+    args: Annotated[list[Text], Field(max_length=100)] = Field(
+        default_factory=list,
+        description="May hold {lake} and {output}.",
+    )
+    conf: Annotated[dict[Text, str | bool | int | float], AfterValidator(_storable)] = Field(
+        default_factory=dict,
+        description="Spark settings; which ones, the documentation lists.",
+        examples=[{"spark.sql.shuffle.partitions": "8"}],
+    )
+    backend: BackendName = "connect"
+    labels: Labels = Field(default_factory=dict)
+    timeout_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = Field(
+        default=None, description="Seconds of user code; none: no limit."
+    )
+
+
+class FailureResource(BaseModel):
+    """Why a run failed."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    failure_class: FailureClass = Field(alias="class")
+    message: str
+
+
+class RunResource(BaseModel):
+    """A run."""
+
+    id: UUID
+    job: str | None
+    application: str
+    backend: str
+    state: State
+    detail: Detail
+    desired: Desired
+    attempt: int
+    dag_id: str
+    dag_run_id: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_s: float | None
+    failure: FailureResource | None
+    labels: dict[str, str]
+    links: dict[str, str]
+
+
+class RunList(BaseModel):
+    """Runs, newest first."""
+
+    items: list[RunResource]
+    next: str | None
+
+
+class JobError(BaseModel):
+    """Why a job's file could not be used."""
+
+    code: str
+    detail: str
+    remedy: str
+
+
+class OutputResource(BaseModel):
+    """A table that a job writes."""
+
+    table: str
+    partitioned_by: list[str]
+
+
+class JobResource(BaseModel):
+    """A declared job. When its file is broken, `error` says how, and the rest is null."""
+
+    name: str
+    dag_id: str
+    description: str | None = None
+    application: str | None = None
+    args: list[str] | None = None
+    params: dict[str, Any] | None = None
+    conf: dict[str, str] | None = None
+    backend: str | None = None
+    schedule: str | None = None
+    timezone: str | None = None
+    timeout_s: float | None = None
+    retries: int | None = None
+    max_concurrent_runs: int | None = None
+    outputs: list[OutputResource] | None = None
+    expectations: str | None = None
+    labels: dict[str, str] | None = None
+    error: JobError | None = None
+    links: dict[str, str]
+
+
+class JobList(BaseModel):
+    """Jobs by name."""
+
+    items: list[JobResource]
+    next: str | None = None
+
+
+class LogLineResource(BaseModel):
+    """One line that a driver wrote."""
+
+    at: datetime
+    stream: str
+    line: str
+
+
+class LogResource(BaseModel):
+    """Lines of a run's log; `next` continues after them, and is null once `complete`."""
+
+    items: list[LogLineResource]
+    next: str | None
+    complete: bool
+
+
+class EventResource(BaseModel):
+    """One change of a run or of its attempt."""
+
+    id: int
+    at: datetime
+    kind: str
+    old: str | None
+    new: str | None
+    attempt_id: UUID | None
+    actor: str
+    data: dict[str, Any]
+
+
+class EventList(BaseModel):
+    """Events, oldest first."""
+
+    items: list[EventResource]
+    next: str | None = None
+
+
+class ProblemDetail(BaseModel):
+    """What is wrong with one field."""
+
+    detail: str
+    pointer: str | None = Field(default=None, description="Place in the body (RFC 6901).")
+    parameter: str | None = Field(default=None, description="Name of a query parameter or header.")
+
+
+class Problem(BaseModel):
+    """A failure (RFC 9457); machines match on `code`."""
+
+    title: str
+    status: int
+    code: str
+    detail: str
+    remedy: str
+    errors: list[ProblemDetail]

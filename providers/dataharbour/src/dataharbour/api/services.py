@@ -1,0 +1,85 @@
+"""Everything outside that the API talks to, in one value: the only thing tests replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from dataharbour.api.access import Access
+from dataharbour.api.airflow_rest import AirflowRest
+from dataharbour.api.changes import Changes
+from dataharbour.api.database import Database
+from dataharbour.api.problems import NotConfigured
+from dataharbour.errors import ConfigError
+from dataharbour.jobs.declared import DeclaredJobs, load_jobs
+from dataharbour.jobs.store import RunStore
+from dataharbour.settings import Settings
+
+
+def utc_now() -> datetime:
+    """The time of the machine."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts behind the routes. To build it does no I/O.
+
+    Attributes:
+        access: users and rights.
+        database: the database `dataharbour`.
+        airflow: Airflow's REST API.
+        load_settings: reads the section [dataharbour]; may raise `ConfigError`.
+        now: aware UTC.
+    """
+
+    access: Access
+    database: Database
+    airflow: AirflowRest
+    load_settings: Callable[[], Settings]
+    now: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def runs(self) -> RunStore:
+        """The runs."""
+        return RunStore(self.database.connection, actor="api")
+
+    @cached_property
+    def changes(self) -> Changes:
+        """Who is told of changes of runs."""
+        return Changes(self.database.conninfo)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, once they could be read.
+
+        Raises:
+            NotConfigured: an option is missing.
+        """
+        try:
+            return self.load_settings()
+        except ConfigError as error:
+            raise NotConfigured(error.problem, error.remedy) from error
+
+    def jobs(self) -> DeclaredJobs:
+        """The jobs that the YAML files declare at this moment."""
+        return load_jobs(self.settings.include_dir)
+
+    async def close(self) -> None:
+        """Give connections back."""
+        await self.changes.close()
+        await self.airflow.close()
+        self.database.close()
+
+
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

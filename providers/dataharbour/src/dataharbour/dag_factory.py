@@ -1,0 +1,159 @@
+"""Turn job files into DAGs, and the parameters of a run into trigger forms.
+
+Deterministic: the same files give the same DAGs, so that parsing makes no new
+DAG version. Reads the job files and the names of the applications; nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param
+
+from dataharbour import settings
+from dataharbour.jobs.declared import JobSpec, load_jobs
+from dataharbour.operators.spark_job import SparkJobOperator
+
+TASK_ID = "run"
+MAX_SUGGESTIONS = 50
+
+log = logging.getLogger(__name__)
+
+
+def job_dags() -> dict[str, DAG]:
+    """One DAG per declared job, by DAG id; a broken file takes away only its own.
+
+    What is broken is said in the log of the DAG processor; ``harbour doctor`` and
+    the list of jobs show it to people.
+    """
+    declared = load_jobs(settings.load().include_dir)
+    dags: dict[str, DAG] = {}
+    errors: dict[str, object] = dict(declared.errors)
+    for name, spec in sorted(declared.jobs.items()):
+        try:
+            dags[f"job__{name}"] = job_dag(spec)
+        except Exception as error:  # whatever Airflow has against it: the others stay
+            errors[name] = error
+    for name, found in sorted(errors.items()):
+        log.error("Job %s has no DAG: %s", name, found)
+    return dags
+
+
+def job_dag(spec: JobSpec) -> DAG:
+    """The DAG of one job: a schedule, a form and one task."""
+    with DAG(
+        dag_id=f"job__{spec.name}",
+        description=spec.description.strip().split("\n")[0],
+        schedule=_timetable(spec),
+        catchup=False,
+        max_active_runs=spec.max_concurrent_runs,
+        params={name: _param(schema) for name, schema in spec.params.items()},
+        tags=["dataharbour", "job"],
+        doc_md=_doc(spec),
+    ) as dag:
+        SparkJobOperator(
+            task_id=TASK_ID,
+            job=spec.name,
+            retries=spec.retries,
+            retry_delay=timedelta(seconds=spec.retry_delay_s),
+            pool=spec.pool,
+            outputs=spec.outputs,
+        )
+    return dag
+
+
+def one_off_params() -> dict[str, Param]:
+    """The form of `spark_job`; its names are those of ``POST /dataharbour/api/v1/runs``.
+
+    Where a field may be left empty Airflow's form sends null, so null is a
+    value of every optional field.
+    """
+    return {
+        "application": Param(
+            type="string",
+            minLength=1,
+            title="Application",
+            description="A Python file below the allowed application folders: its path there.",
+            examples=_applications(settings.load().applications),
+        ),
+        "args": Param(
+            [],
+            type=["array", "null"],
+            items={"type": "string"},
+            title="Arguments",
+            description="One a line. `{lake}` and `{output}` stand for the lake and the "
+            "run's own output folder.",
+        ),
+        "conf": Param(
+            {},
+            type=["object", "null"],
+            additionalProperties={"type": ["string", "number", "boolean"]},
+            title="Spark settings",
+            description='E.g. {"spark.sql.shuffle.partitions": "4"}; the keys are allow-listed.',
+        ),
+        "backend": Param(
+            "connect",
+            type="string",
+            enum=["connect", "local"],
+            values_display={
+                "connect": "connect: the warm Spark server (fast)",
+                "local": "local: a Spark of its own (isolated)",
+            },
+            title="Backend",
+            description="Where the application runs.",
+        ),
+        "labels": Param(
+            {},
+            type=["object", "null"],
+            additionalProperties={"type": "string"},
+            title="Labels",
+            description="Names and values to find the run by.",
+        ),
+        "timeout_s": Param(
+            None,
+            type=["integer", "null"],
+            minimum=1,
+            title="Time limit",
+            description="Seconds of user code after which the run is stopped; empty: no limit.",
+        ),
+    }
+
+
+def _timetable(spec: JobSpec) -> CronTriggerTimetable | None:
+    return CronTriggerTimetable(spec.schedule, timezone=spec.timezone) if spec.schedule else None
+
+
+def _param(schema: Mapping[str, Any]) -> Param:
+    rest = {key: value for key, value in schema.items() if key not in {"default", "description"}}
+    description = schema.get("description")
+    if "default" in schema:
+        return Param(schema["default"], description=description, schema=rest)
+    return Param(description=description, schema=rest)
+
+
+def _doc(spec: JobSpec) -> str:
+    lines = [
+        spec.description.strip(),
+        "",
+        f"Declared in `jobs/{spec.path.name}` of the include folder. "
+        f"Application `{spec.application}`, backend `{spec.backend}`.",
+        "",
+        *(f"* writes the table `{output.table}`" for output in spec.outputs),
+    ]
+    if spec.expectations:
+        lines.append(f"* nothing is published unless the suite `{spec.expectations}` holds")
+    return "\n".join([*lines, "", "Runbook: docs/runbooks/jobs.md"])
+
+
+def _applications(roots: Iterable[Path]) -> list[str]:
+    names = {
+        path.relative_to(root).as_posix()
+        for root in roots
+        for path in root.rglob("*.py")
+        if not path.name.startswith("_")
+    }
+    return sorted(names)[:MAX_SUGGESTIONS]

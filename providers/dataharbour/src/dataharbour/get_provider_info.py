@@ -1,0 +1,128 @@
+"""What Airflow's provider registry learns about this package. Data only: every process reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INTEGRATION = "DataHarbour"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's entry for Airflow (airflow/provider_info.schema.json)."""
+    return {
+        "package-name": "airflow-provider-dataharbour",
+        "name": INTEGRATION,
+        "description": "Operations of a lakehouse as Airflow DAGs: Spark job runs, "
+        "recovery points, restore drills, health, audit.",
+        "versions": ["0.1.0"],
+        "integrations": [{"integration-name": INTEGRATION, "tags": ["software"]}],
+        "hooks": _modules(
+            "dataharbour.hooks.database",
+            "dataharbour.hooks.lake",
+            "dataharbour.hooks.spark_connect",
+        ),
+        "operators": _modules("dataharbour.operators.spark_job"),
+        "triggers": _modules("dataharbour.triggers.run"),
+        "connection-types": [_DATABASE, _LAKE, _SPARK_CONNECT],
+        "extra-links": ["dataharbour.links.run.RunLink", "dataharbour.links.run.RunLogLink"],
+        "config": {"dataharbour": {"description": _CONFIG_DESCRIPTION, "options": _OPTIONS}},
+    }
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": INTEGRATION, "python-modules": list(names)}]
+
+
+def _text(label: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {
+        "label": label,
+        "description": description,
+        "schema": {"type": ["string", "null"], **schema},
+    }
+
+
+# Connections of the providers' own types (postgres, aws, spark_connect) work as well;
+# these types bring forms that ask for exactly what is read.
+_DATABASE: dict[str, Any] = {
+    "connection-type": "dataharbour_database",
+    "hook-class-name": "dataharbour.hooks.database.DataHarbourDatabaseHook",
+    "hook-name": "DataHarbour database",
+    "ui-field-behaviour": {
+        "hidden-fields": [],
+        "relabeling": {"schema": "Database"},
+        "placeholders": {"host": "127.0.0.1", "port": "5432", "schema": "dataharbour"},
+    },
+    "conn-fields": {
+        "sslmode": _text(
+            "TLS mode",
+            "disable, require, verify-ca or verify-full; none: libpq's default.",
+        ),
+    },
+}
+_LAKE: dict[str, Any] = {
+    "connection-type": "dataharbour_lake",
+    "hook-class-name": "dataharbour.hooks.lake.LakeHook",
+    "hook-name": "DataHarbour lake",
+    "ui-field-behaviour": {
+        "hidden-fields": ["host", "port", "schema"],
+        "relabeling": {"login": "Access key", "password": "Secret key"},
+        "placeholders": {},
+    },
+    "conn-fields": {
+        "endpoint_url": _text("Endpoint", "URL of the object store; none: AWS.", format="uri"),
+        "region_name": _text("Region", "Region of the bucket.", default="us-east-1"),
+    },
+}
+_SPARK_CONNECT: dict[str, Any] = {
+    "connection-type": "dataharbour_spark_connect",
+    "hook-class-name": "dataharbour.hooks.spark_connect.DataHarbourSparkConnectHook",
+    "hook-name": "DataHarbour Spark Connect",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login"],
+        "relabeling": {"password": "Token"},
+        "placeholders": {"host": "localhost", "port": "15002"},
+    },
+    "conn-fields": {
+        "use_ssl": {
+            "label": "TLS",
+            "description": "Whether the server speaks TLS.",
+            "schema": {"type": ["boolean", "null"], "default": False},
+        },
+    },
+}
+
+_CONFIG_DESCRIPTION = "Where DataHarbour keeps its parts. `harbour up` writes this section."
+
+
+def _option(description: str, *, example: str | None = None) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": example,
+        "default": None,
+    }
+
+
+_OPTIONS = {
+    "home": _option("The state folder.", example="/srv/dataharbour"),
+    "include_dir": _option(
+        "The folder of YAML files: jobs, expectations.", example="/opt/airflow/include"
+    ),
+    "applications": _option(
+        "Folders below which Spark applications may lie, separated by colons.",
+        example="/opt/airflow/spark_jobs",
+    ),
+    "lake": _option("URI of the lake's bucket or folder.", example="s3a://lake"),
+    "java_home": _option(
+        "A Java 17 or newer; none: the one that Spark finds.", example="/usr/lib/jvm/java-17"
+    ),
+    "spark_defaults": _option(
+        "A Spark properties file without secrets; none: no further settings.",
+        example="/srv/dataharbour/config/spark-defaults.conf",
+    ),
+    "driver_dsn_file": _option(
+        "File (0600) with the libpq string of the drivers' role; "
+        "none: secrets/driver.dsn in the state folder.",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Airflow operators: arguments, one call into a domain package, one return."""

@@ -1,0 +1,261 @@
+"""Run a Spark job as a task: submit it, wait a little, then defer.
+
+Thin: the sequence is `jobs.execute`, the waiting `jobs.follow` and the trigger.
+Imports of that path are in the functions: DAG files are parsed without them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+
+from dataharbour.errors import ApplicationNotAllowed, ConfigError, JobFailed, NotFound
+from dataharbour.jobs.model import AttemptState, Output, Run, RunRequest
+from dataharbour.links.run import RunLink, RunLogLink
+from dataharbour.operators.tables import table_asset, tell_assets
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from dataharbour.jobs.execute import Conclusion, Site
+    from dataharbour.jobs.finalize import Gate
+    from dataharbour.jobs.follow import LogTail
+    from dataharbour.jobs.outcomes import Outcome, Patience
+
+IN_PLACE_S = 20.0  # a deferral costs about 3 s in Airflow 3.3: too much for a short job
+PICK_UPS = 2  # tries beyond `retries`, for a task whose worker was killed
+ON_KILL_S = 3.5  # Airflow kills the task 5 s after SIGTERM
+
+_FINAL = (ConfigError, NotFound, ApplicationNotAllowed, JobFailed)
+
+
+class SparkJobOperator(BaseOperator):
+    """Runs a Spark application and publishes what it wrote.
+
+    What runs is the declared `job`, or `application`; with neither, the run's
+    params say it (DAG `spark_job`).
+
+    A try whose worker was killed is taken up by the next: a driver that still
+    lives is adopted, outputs that are staged are published, and the user's code
+    starts no more than ``retries + 1`` times. `PICK_UPS` tries more serve that.
+
+    Args:
+        job: name of a declared job.
+        application: a Python file below the allowed folders. (templated)
+        args: its arguments, with the placeholders ``{lake}``, ``{output}``. (templated)
+        conf: Spark settings from the allow-list. (templated)
+        backend: ``connect`` or ``local``.
+        labels: names and values to find the run by. (templated)
+        timeout_s: seconds of user code; None for no limit.
+        outputs: tables below the lake that the application stages at ``{output}``,
+            by name (``gold/sales``) or as `Output`; each is an outlet of the task.
+        expectations: suite that the staged outputs must keep to be published.
+        retries: how many times the user's code may be started again.
+        in_place_s: how long to wait before the task defers.
+
+    Returns:
+        XCom: the run's id, state, attempt, duration and result.
+    """
+
+    template_fields: Sequence[str] = ("application", "args", "conf", "labels")
+    operator_extra_links = (RunLink(), RunLogLink())
+    ui_color = "#e8f1fa"
+
+    def __init__(
+        self,
+        *,
+        job: str | None = None,
+        application: str | None = None,
+        args: Sequence[str] = (),
+        conf: Mapping[str, str] | None = None,
+        backend: str = "connect",
+        labels: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+        outputs: Sequence[str | Output] = (),
+        expectations: str | None = None,
+        retries: int = 0,
+        in_place_s: float = IN_PLACE_S,
+        **kwargs: Any,
+    ) -> None:
+        tables = tuple(o if isinstance(o, Output) else Output(o) for o in outputs)
+        outlets = [*(kwargs.pop("outlets", None) or ()), *(table_asset(o.table) for o in tables)]
+        super().__init__(retries=retries + PICK_UPS, outlets=outlets, **kwargs)
+        self.job = job
+        self.application = application
+        self.args = list(args)
+        self.conf = dict(conf or {})
+        self.backend = backend
+        self.labels = dict(labels or {})
+        self.timeout_s = timeout_s
+        self.outputs = tables
+        self.expectations = expectations
+        self.attempts = retries + 1
+        self.in_place_s = in_place_s
+        self.run_id: str | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the run, or take up what an earlier try started, and wait for it."""
+        from dataharbour.jobs.execute import begin, open_run, refuse
+        from dataharbour.jobs.finalize import Gate
+        from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
+        from dataharbour.jobs.outcomes import patience
+        from dataharbour.operators.surroundings import caller_of, site_of_task
+
+        site = site_of_task()
+        caller = caller_of(context)
+        try:
+            run = open_run(site, self._request(context), caller=caller)
+            self.run_id = str(run.id)
+            attempt = begin(site, run)
+        except _FINAL as error:
+            refuse(site, caller, error)
+            raise AirflowFailException(str(error)) from None
+        self.log.info("Run %s, attempt %d on %s", run.id, attempt.number, run.backend)
+        wait = patience(timeout_s=run.timeout_s, now=time.time())
+        tail = self._tail(site, run, cursor=tail_of(attempt), lines_left=LOG_LINES)
+        progress = ProgressReport(since=wait.since, emit=self.log.info)
+        with Gate.of(run, site.lake, site.settings.include_dir) as gate:
+            with self._group("Driver log"):
+                attempt, why = follow(
+                    site.store,
+                    run.id,
+                    patience=wait,
+                    seconds=self.in_place_s,
+                    tail=tail,
+                    report=progress,
+                )
+            if why is not None:
+                return self._conclude(context, site, run, attempt, why, gate)
+        return self._defer(run, attempt, wait, tail)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Go on where the trigger ended."""
+        from dataharbour.jobs.finalize import Gate
+        from dataharbour.jobs.outcomes import Outcome
+        from dataharbour.operators.surroundings import site_of_task
+
+        site = site_of_task()
+        attempt = site.store.attempt_state(UUID(event["attempt_id"]))
+        run = site.store.get(attempt.run_id)
+        self.run_id = str(run.id)
+        tail = self._tail(site, run, cursor=event["cursor"], lines_left=event["lines_left"])
+        with Gate.of(run, site.lake, site.settings.include_dir) as gate:
+            with self._group("Driver log, continued"):
+                tail.pull()
+            return self._conclude(context, site, run, attempt, Outcome(event["outcome"]), gate)
+
+    def on_kill(self) -> None:
+        """Somebody marked or cleared the task, or it ran too long: stop the driver."""
+        from dataharbour.hooks.database import DataHarbourDatabaseHook
+        from dataharbour.jobs.execute import BY_AIRFLOW, cancel
+        from dataharbour.operators.surroundings import now
+
+        if self.run_id is not None:
+            store = DataHarbourDatabaseHook().run_store(actor=BY_AIRFLOW)
+            cancel(store, UUID(self.run_id), within_s=ON_KILL_S, clock=now)
+
+    def _request(self, context: Context) -> RunRequest:
+        from dataharbour.operators.surroundings import declared_request, one_off_request
+
+        if self.job is not None:
+            return declared_request(self.job, context["params"])
+        if self.application is None:
+            return one_off_request(context["params"])
+        return RunRequest(
+            application=self.application,
+            args=tuple(self.args),
+            conf=self.conf,
+            backend=self.backend,
+            labels=self.labels,
+            timeout_s=self.timeout_s,
+            outputs=self.outputs,
+            expectations=self.expectations,
+        )
+
+    def _conclude(
+        self,
+        context: Context,
+        site: Site,
+        run: Run,
+        attempt: AttemptState,
+        why: Outcome,
+        gate: Gate,
+    ) -> dict[str, Any]:
+        from dataharbour.jobs.execute import conclude
+
+        ti = context["ti"]
+        concluded = conclude(
+            site,
+            run,
+            attempt,
+            why,
+            attempts=self.attempts,
+            may_retry=ti.try_number <= ti.max_tries,
+            gate=gate,
+        )
+        if concluded.failure is not None:
+            raise self._error(concluded)
+        tell_assets(context, self.outlets, concluded.run)
+        return _summary(concluded.run)
+
+    def _defer(self, run: Run, attempt: AttemptState, wait: Patience, tail: LogTail) -> NoReturn:
+        from dataharbour.triggers.run import RunTrigger
+
+        raise TaskDeferred(
+            trigger=RunTrigger(
+                run_id=str(run.id),
+                attempt_id=str(attempt.attempt_id),
+                since=wait.since,
+                claim_by=wait.claim_by,
+                end_by=wait.end_by,
+                carry={"cursor": tail.cursor, "lines_left": tail.lines_left},
+            ),
+            method_name="execute_complete",
+        )
+
+    def _error(self, concluded: Conclusion) -> AirflowException:
+        """The run's failure as Airflow understands it: to be tried again, or final."""
+        run, failure = concluded.run, concluded.failure
+        assert failure is not None, "only failures become errors"
+        first_line = failure.message.split("\n")[0]
+        self.log.error(
+            "Run %s is %s (%s): %s", run.id, run.detail, failure.failure_class, first_line
+        )
+        kind = AirflowException if concluded.goes_on else AirflowFailException
+        return kind(failure.message)
+
+    def _tail(self, site: Site, run: Run, *, cursor: str, lines_left: int) -> LogTail:
+        from dataharbour.jobs.follow import LogTail
+
+        return LogTail(
+            site.store,
+            run.id,
+            cursor=cursor,
+            lines_left=lines_left,
+            emit=lambda line: self.log.info("%s", line),
+        )
+
+    @contextmanager
+    def _group(self, title: str) -> Iterator[None]:
+        """A foldable part of the task log."""
+        self.log.info("::group::%s", title)
+        try:
+            yield
+        finally:
+            self.log.info("::endgroup::")
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": str(run.id),
+        "state": str(run.state),
+        "attempt": run.attempt,
+        "duration_s": run.duration_s,
+        "result": run.result,
+    }

@@ -1,0 +1,78 @@
+"""Turn what a task is given (context, params, connections) into what `jobs.execute` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dataharbour import settings
+from dataharbour.errors import JobNotFound
+from dataharbour.hooks.database import DataHarbourDatabaseHook
+from dataharbour.hooks.lake import LakeHook
+from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
+from dataharbour.jobs.declared import load_jobs
+from dataharbour.jobs.execute import Caller, Site
+from dataharbour.jobs.model import RunRequest
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SCHEDULER = "airflow"  # the principal of runs that nobody in particular has triggered
+
+
+def site_of_task() -> Site:
+    """This installation, by its settings and connections."""
+    return Site(
+        store=DataHarbourDatabaseHook().run_store(actor="operator"),
+        settings=settings.load(),
+        lake=LakeHook().endpoint(),
+        connect=lambda: DataHarbourSparkConnectHook().endpoint(),
+        clock=now,
+    )
+
+
+def caller_of(context: Context) -> Caller:
+    """The task instance, and who triggered its DAG run."""
+    ti = context["ti"]
+    return Caller(
+        dag_id=ti.dag_id,
+        dag_run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        principal=context["dag_run"].triggering_user_name or SCHEDULER,
+    )
+
+
+def declared_request(job: str, params: Mapping[str, Any]) -> RunRequest:
+    """A run of a declared job with these parameters.
+
+    Raises:
+        JobNotFound: there is no such file.
+        JobInvalid: the file is broken, or the parameters do not fit.
+    """
+    include_dir = settings.load().include_dir
+    declared = load_jobs(include_dir)
+    if job in declared.errors:
+        raise declared.errors[job]
+    if job not in declared.jobs:
+        known = ", ".join(sorted(declared.jobs)) or "none"
+        raise JobNotFound(f"There is no job {job!r} in {include_dir}/jobs.", f"Known: {known}.")
+    return declared.jobs[job].request(params)
+
+
+def one_off_request(params: Mapping[str, Any]) -> RunRequest:
+    """What the form of the DAG `spark_job` says; empty fields come as null."""
+    return RunRequest(
+        application=params["application"],
+        args=tuple(params.get("args") or ()),
+        conf=params.get("conf") or {},
+        backend=params.get("backend") or RunRequest.backend,
+        labels=params.get("labels") or {},
+        timeout_s=params.get("timeout_s"),
+    )
+
+
+def now() -> datetime:
+    """The present, aware UTC."""
+    return datetime.now(UTC)

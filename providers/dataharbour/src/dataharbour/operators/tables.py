@@ -1,0 +1,35 @@
+"""The assets of the lake's tables: their names, and what a run tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from dataharbour.jobs.model import Run
+
+
+def table_asset(table: str) -> Asset:
+    """The asset of a table, e.g. ``dataharbour://table/gold/sales``; schedule a DAG on it."""
+    return Asset(_uri(table))
+
+
+def tell_assets(context: Context, outlets: Iterable[object], run: Run) -> None:
+    """Attach to each table's asset event what the run published."""
+    result: Mapping[str, Any] = run.result or {}
+    facts = {_uri(table): values for table, values in result.get("tables", {}).items()}
+    for outlet in outlets:
+        if isinstance(outlet, Asset) and outlet.uri in facts:
+            context["outlet_events"][outlet].extra = {
+                "run_id": str(run.id),
+                **facts[outlet.uri],
+                "quality": result.get("quality"),
+            }
+
+
+def _uri(table: str) -> str:
+    return f"dataharbour://table/{table}"

@@ -1,0 +1,1 @@
+"""Stand-ins and settings for tests of DAGs and jobs; they ship with the package."""

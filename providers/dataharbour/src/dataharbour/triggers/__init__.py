@@ -1,0 +1,1 @@
+"""Airflow triggers: wait, in the triggerer, for what an operator started."""
