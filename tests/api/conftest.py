@@ -1,0 +1,221 @@
+"""The API as a real server: mounted as Airflow mounts it, beside a stand-in for Airflow itself."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+
+from dataharbour.api.airflow_rest import AirflowRest
+from dataharbour.api.app import create_app
+from dataharbour.api.database import Database
+from dataharbour.api.services import Services
+from dataharbour.errors import NotAuthenticated
+from dataharbour.settings import Settings
+
+ROLES = ("viewer", "user", "op", "admin")  # as SimpleAuthManager has them, the weakest first
+MOUNT = "/dataharbour"
+
+
+class Roles:
+    """Users whose token is their role; the rules are those of SimpleAuthManager.
+
+    `hidden` holds DAGs that nobody but the admin may see.
+    """
+
+    def __init__(self) -> None:
+        self.hidden: set[str] = set()
+
+    async def authenticate(self, request: Request) -> str:
+        token = (self.credential(request) or "").removeprefix("Bearer ")
+        if token not in ROLES:
+            raise NotAuthenticated("This address needs a signed-in user.", "Sign in.")
+        return token
+
+    def credential(self, request: Request) -> str | None:
+        header = request.headers.get("authorization", "")
+        if header.startswith("Bearer "):
+            return header
+        cookie = request.cookies.get("_token")
+        return f"Bearer {cookie}" if cookie else None
+
+    def name(self, user: str) -> str:
+        return user
+
+    def may_read_runs(self, user: str, dag_id: str | None) -> bool:
+        return user == "admin" or dag_id not in self.hidden
+
+    def may_trigger(self, user: str, dag_id: str) -> bool:
+        return ROLES.index(user) >= 1 and self.may_read_runs(user, dag_id)
+
+    def may_operate(self, user: str) -> bool:
+        return ROLES.index(user) >= 2
+
+    def readable_dags(self, user: str) -> set[str]:
+        dags = {"spark_job", "job__flights", "job__hello"}
+        return dags if user == "admin" else dags - self.hidden
+
+
+@dataclass
+class StandInAirflow:
+    """What the API asks of Airflow's REST API, with Airflow's own answers.
+
+    `tests/integration/test_api_live.py` asks the same of the real one.
+    """
+
+    dags: set[str] = field(default_factory=lambda: {"spark_job", "job__flights", "job__hello"})
+    runs: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    credentials: list[str | None] = field(default_factory=list)
+    fail_with: int | None = None
+    lose_the_answer: bool = False
+
+    def trigger(self, dag_id: str, body: dict[str, Any], credential: str | None) -> JSONResponse:
+        self.credentials.append(credential)
+        if self.fail_with is not None:
+            raise HTTPException(self.fail_with, "as the test wants it")
+        if dag_id not in self.dags:
+            raise HTTPException(404, f"Dag with dag_id: '{dag_id}' not found")
+        assert set(body) == {"dag_run_id", "logical_date", "conf"}
+        if (dag_id, body["dag_run_id"]) in self.runs:
+            return JSONResponse({"detail": {"reason": "Unique constraint violation"}}, 409)
+        self.runs[dag_id, body["dag_run_id"]] = body["conf"]
+        if self.lose_the_answer:
+            raise HTTPException(502, "the answer was lost on its way")
+        return JSONResponse({"dag_run_id": body["dag_run_id"], "state": "queued"})
+
+
+@dataclass
+class Server:
+    """A running API and what lies around it."""
+
+    url: str
+    services: Services
+    roles: Roles
+    airflow: StandInAirflow
+
+    def client(self, role: str | None = "admin", **options: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {role}"} if role else {}
+        headers |= options.pop("headers", {})
+        return httpx.Client(
+            base_url=self.url, headers=headers, trust_env=False, timeout=30, **options
+        )
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    applications, include = tmp_path / "applications", tmp_path / "include"
+    applications.mkdir()
+    (include / "jobs").mkdir(parents=True)
+    (applications / "hello.py").write_text("print('hello')\n")
+    (tmp_path / "outside.py").write_text("print('no')\n")
+    (include / "jobs" / "hello.yaml").write_text(HELLO)
+    return Settings(
+        home=tmp_path,
+        include_dir=include,
+        applications=(applications,),
+        lake=f"file://{tmp_path}/lake",
+        java_home=None,
+        spark_defaults=None,
+        driver_dsn_file=tmp_path / "driver.dsn",
+    )
+
+
+HELLO = """\
+description: Says hello.
+application: hello.py
+args: ["--to", "{params.who}"]
+params:
+  who: {type: string, default: world}
+backend: local
+labels: {team: greeting}
+"""
+
+
+@pytest.fixture
+def serve() -> type[serving]:
+    """To start a server with options of one's own."""
+    return serving
+
+
+@pytest.fixture
+def server(settings: Settings, database: str) -> Iterator[Server]:
+    with serving(settings, lambda: database) as running:
+        yield running
+
+
+@pytest.fixture
+def admin(server: Server) -> Iterator[httpx.Client]:
+    with server.client("admin") as client:
+        yield client
+
+
+class serving:
+    """A server for the time of a `with`; `open_paths` is for planting faults."""
+
+    def __init__(
+        self, settings: Settings, conninfo: Callable[[], str], **create_options: Any
+    ) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        origin = f"http://127.0.0.1:{self.port}"
+        roles, airflow = Roles(), StandInAirflow()
+        services = Services(
+            access=roles,
+            database=Database(conninfo),
+            airflow=AirflowRest(origin),
+            load_settings=lambda: settings,
+        )
+        self.app = create_app(services, **create_options)
+        self.server = Server(origin + MOUNT, services, roles, airflow)
+        self.uvicorn = uvicorn.Server(
+            uvicorn.Config(
+                as_airflow_mounts_it(self.app, airflow),
+                port=self.port,
+                log_level="error",
+                ws="none",
+            )
+        )
+        self.thread = threading.Thread(target=self.uvicorn.run, daemon=True)
+
+    def __enter__(self) -> Server:
+        self.thread.start()
+        deadline = time.monotonic() + 10
+        while not self.uvicorn.started:
+            assert self.thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return self.server
+
+    def __exit__(self, *_: object) -> None:
+        self.uvicorn.should_exit = True
+        self.thread.join(10)
+        assert not self.thread.is_alive(), "the server did not stop"
+
+
+def as_airflow_mounts_it(app: FastAPI, airflow: StandInAirflow) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(root: FastAPI):
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            yield
+
+    root = FastAPI(lifespan=lifespan)
+    root.mount(MOUNT, app)
+
+    @root.post("/api/v2/dags/{dag_id}/dagRuns")
+    def trigger(dag_id: str, body: dict[str, Any], request: Request) -> JSONResponse:
+        return airflow.trigger(dag_id, body, request.headers.get("authorization"))
+
+    return root

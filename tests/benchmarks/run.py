@@ -1,0 +1,229 @@
+"""Measure DataHarbour beside what one would use instead: ./harbour bench [WHAT ...].
+
+Every figure is the median of several interleaved runs, with its extremes. The page
+docs/reference/benchmarks.md has the figures of a named machine, and how to repeat them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform as machine
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bench_platform import ROOT, BenchPlatform, harbour, running_platform
+from measure import Spread, cpu_seconds, pss_bytes, spread, timed
+
+RUNS = 7
+SLEEPS = ("0.05", "0.1", "0.2", "0.5", "1")
+
+
+def command(_: argparse.Namespace) -> dict[str, Any]:
+    """`harbour --help`, and how long the DAG files take to parse."""
+    call = [str(ROOT / "harbour"), "--help"]
+    helps = [
+        timed(lambda: subprocess.run(call, check=True, capture_output=True)) for _ in range(10)
+    ]
+    return {"harbour --help, s": spread(helps[1:])}
+
+
+def up(options: argparse.Namespace) -> dict[str, Any]:
+    """Start, stop and start again (installed; see the page for a fresh clone)."""
+    folder = Path(tempfile.mkdtemp(prefix="harbour-bench-"))
+    folder.chmod(0o711)
+    home = folder / "home"
+    try:
+        first = timed(lambda: harbour(home, "up", "--no-tour"))
+        again, downs = [], []
+        for _ in range(options.runs):
+            downs.append(timed(lambda: harbour(home, "down")))
+            again.append(timed(lambda: harbour(home, "up", "--no-tour")))
+        return {"first up, s": first, "down, s": spread(downs), "second up, s": spread(again)}
+    finally:
+        harbour(home, "destroy", "--yes")
+        folder.rmdir()
+
+
+def trigger(options: argparse.Namespace) -> dict[str, Any]:
+    """POST of a DAG run to the success of its one empty task."""
+    with running_platform() as platform:
+        return {"POST to success of an empty task, s": trigger_latency(platform, options.runs * 3)}
+
+
+def curve(options: argparse.Namespace) -> dict[str, Any]:
+    """Idle CPU against trigger latency, over the scheduler's idle sleep."""
+    found = {}
+    with running_platform() as platform:
+        for sleep_s in SLEEPS:
+            platform.set_airflow("scheduler", "scheduler_idle_sleep_time", sleep_s)
+            platform.restart_airflow()
+            latency = trigger_latency(platform, options.runs * 2)
+            time.sleep(20)
+            found[sleep_s] = {
+                "latency, s": latency,
+                "idle CPU, % of a core": idle_cpu(platform, options.idle_s / 5),
+            }
+    return found
+
+
+def idle(options: argparse.Namespace) -> dict[str, Any]:
+    """CPU and memory of the platform when nothing is asked of it but its own schedules."""
+    with running_platform() as platform:
+        time.sleep(60)  # the start's own work is over
+        cpu = idle_cpu(platform, options.idle_s)
+        return {
+            "idle CPU, % of a core": round(cpu, 1),
+            "over, s": options.idle_s,
+            "memory (PSS), GB": round(pss_bytes(platform.pids) / 1e9, 2),
+            "processes": len(platform.pids),
+        }
+
+
+def flights(options: argparse.Namespace) -> dict[str, Any]:
+    """The flights job by REST on the warm server, beside spark-submit of the same file."""
+    with running_platform() as platform:
+        body = {
+            "application": "flights_delays.py",
+            "args": ["--raw", "{lake}/raw/nycflights13", "--output", "{output}"],
+            "backend": "connect",
+        }
+        ours: list[float] = []
+        declared: list[float] = []
+        suites: list[float] = []
+        bare: list[float] = []
+        for turn in range(options.runs + 1):  # the first of each is a warm-up
+            for measure in _order(turn, bare, ours, declared):
+                if measure is bare:
+                    bare.append(timed(_bare_spark_submit))
+                elif measure is ours:
+                    ours.append(run_to_end(platform, "runs", body)[0])
+                else:
+                    seconds, run = run_to_end(platform, "jobs/flights_delays/runs", {})
+                    declared.append(seconds)
+                    suites.append(_suite_seconds(run))
+        plain, whole, peer = spread(ours[1:]), spread(declared[1:]), spread(bare[1:])
+        return {
+            "bare spark-submit --master local[2], s": peer,
+            "POST to SUCCEEDED, without the suite, s": plain,
+            "ratio to spark-submit": round(plain.median / peer.median, 2),
+            "POST to SUCCEEDED, with suite and publication, s": whole,
+            "of which the suite, s": spread(suites[1:]),
+        }
+
+
+def trigger_latency(platform: BenchPlatform, runs: int) -> Spread:
+    """Seconds from POST to success, as a client sees it."""
+    path = "/api/v2/dags/bench_empty/dagRuns"
+    taken = []
+    with platform.client() as api:
+        for _ in range(runs + 2):
+            began = time.monotonic()
+            run_id = api.post(path, json={"logical_date": None}).json()["dag_run_id"]
+            while api.get(f"{path}/{run_id}").json()["state"] not in ("success", "failed"):
+                time.sleep(0.02)
+            taken.append(time.monotonic() - began)
+            time.sleep(0.3)
+    return spread(taken[2:])
+
+
+def idle_cpu(platform: BenchPlatform, seconds: float) -> float:
+    """Percent of one core, averaged."""
+    before, began = cpu_seconds(platform.pids), time.monotonic()
+    time.sleep(seconds)
+    return 100 * (cpu_seconds(platform.pids) - before) / (time.monotonic() - began)
+
+
+def run_to_end(
+    platform: BenchPlatform, path: str, body: dict[str, Any]
+) -> tuple[float, dict[str, Any]]:
+    """Start a run over REST and wait for it."""
+    base = "/dataharbour/api/v1"
+    with platform.client() as api:
+        began = time.monotonic()
+        answer = api.post(f"{base}/{path}", json=body)
+        answer.raise_for_status()
+        run = answer.json()
+        while run["state"] in ("QUEUED", "RUNNING"):
+            run = api.get(f"{base}/runs/{run['id']}", params={"wait": 10}).json()
+        seconds = time.monotonic() - began
+        if run["state"] != "SUCCEEDED":
+            raise SystemExit(f"the run failed: {run['failure']}")
+        return seconds, run
+
+
+def _suite_seconds(run: dict[str, Any]) -> float:
+    return float(((run.get("result") or {}).get("quality") or {}).get("seconds") or 0)
+
+
+def _order(turn: int, *measures: list[float]) -> list[list[float]]:
+    return list(measures) if turn % 2 else list(reversed(measures))
+
+
+def _bare_spark_submit() -> None:
+    import pyspark
+    from dataharbour.platform.java import find_java
+
+    from dataharbour.platform import sample_data
+    from dataharbour.storage.folder import FolderStore
+
+    folder = Path(tempfile.gettempdir()) / "harbour-bench-bare"
+    if not (folder / "raw").exists():
+        sample_data.land(FolderStore(folder))
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    subprocess.run(
+        [f"{Path(pyspark.__file__).parent}/bin/spark-submit", "--master", "local[2]",
+         str(ROOT / "spark_jobs" / "flights_delays.py"),
+         "--raw", (folder / "raw" / "nycflights13").as_uri(),
+         "--output", (folder / "out").as_uri()],
+        env={**os.environ, "JAVA_HOME": str(find_java())},
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+
+
+BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "command": command,
+    "up": up,
+    "trigger": trigger,
+    "flights": flights,
+    "idle": idle,
+    "curve": curve,
+}
+
+
+def main() -> None:
+    """Run the benchmarks that were asked for and print their figures."""
+    parser = argparse.ArgumentParser(prog="harbour bench", description=__doc__)
+    parser.add_argument("what", nargs="*", help=f"of {', '.join(BENCHES)}; all when none is given")
+    parser.add_argument("--runs", type=int, default=RUNS, help="counted runs of each (default 7)")
+    parser.add_argument("--idle-s", type=float, default=300, help="seconds of idling (default 300)")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    options = parser.parse_args()
+    unknown = set(options.what) - set(BENCHES)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(BENCHES)}")
+    results: dict[str, Any] = {
+        "machine": f"{os.cpu_count()} cores, {machine.machine()}, Python {machine.python_version()}"
+    }
+    for name in options.what or BENCHES:
+        print(f"measuring {name} …", file=sys.stderr)
+        results[name] = BENCHES[name](options)
+        if options.output == "text":
+            print(f"\n{name}")
+            for figure, value in results[name].items():
+                print(f"  {figure:55} {value}")
+    if options.output == "json":
+        print(json.dumps(results, default=lambda value: value.__dict__, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+import json
+
+import httpx
+import pytest
+
+from dataharbour.cli.client import ApiProblem, Client, Exit, _parse, _problem, load_client
+from dataharbour.errors import ConfigError
+
+
+def answer(status: int, body: object) -> httpx.Response:
+    content = body if isinstance(body, str) else json.dumps(body)
+    return httpx.Response(status, content=content, request=httpx.Request("GET", "http://h/x"))
+
+
+PROBLEM = {"detail": "No such run.", "remedy": "List them.", "errors": []}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, Exit.REFUSED),
+        (401, Exit.NOT_ALLOWED),
+        (403, Exit.NOT_ALLOWED),
+        (404, Exit.NOT_FOUND),
+        (409, Exit.REFUSED),
+        (413, Exit.REFUSED),
+        (422, Exit.REFUSED),
+        (429, Exit.UNAVAILABLE),
+        (500, Exit.REFUSED),
+        (502, Exit.UNAVAILABLE),
+        (503, Exit.UNAVAILABLE),
+    ],
+)
+def test_each_status_has_its_exit_code(status, code):
+    error = _problem(answer(status, PROBLEM))
+    assert (error.exit_code, error.problem, error.remedy) == (code, "No such run.", "List them.")
+
+
+def test_a_problem_with_several_fields_names_each():
+    errors = [{"detail": "too long", "pointer": "#/a"}, {"detail": "unknown", "parameter": "b"}]
+    text = str(_problem(answer(422, PROBLEM | {"errors": errors})))
+    assert "#/a: too long" in text
+    assert "b: unknown" in text
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "null", '{"detail": "x"}'])
+def test_an_answer_of_somebody_else_is_told_apart(body):
+    error = _problem(answer(404, body))
+    assert "not in DataHarbour's way" in error.problem
+    assert "/dataharbour" in error.remedy
+
+
+def test_events_are_read_as_the_standard_says():
+    stream = [
+        "retry: 1000",
+        "",
+        ": a comment",
+        "event: state",
+        'data: {"state": "RUNNING"}',
+        "",
+        "id: 1.7",
+        "event: lines",
+        'data:{"items":',
+        "data: [1]}",
+        "",
+        "id: 1.9",
+        "event: lines",
+        'data: {"items": [2',
+    ]
+    position: list[str] = []
+    events = [(event.name, event.data) for event in _parse(iter(stream), position)]
+    assert events == [("state", {"state": "RUNNING"}), ("lines", {"items": [1]})]
+    assert position == ["1.7"], "an event that was cut off has not been read"
+
+
+def test_the_environment_comes_first():
+    client = load_client({"DATAHARBOUR_URL": "http://h/dataharbour/", "DATAHARBOUR_TOKEN": "t"})
+    assert client == Client("http://h/dataharbour", "t")
+
+
+def test_the_token_is_never_shown():
+    assert "secret" not in repr(Client("http://h", "secret"))
+
+
+@pytest.mark.parametrize("name", ["DATAHARBOUR_URL", "DATAHARBOUR_TOKEN"])
+def test_half_an_environment_is_refused(name):
+    with pytest.raises(ConfigError, match="is not set, its companion is"):
+        load_client({name: "x"})
+
+
+def test_else_it_is_the_platform_of_the_state_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "client.json").write_text('{"url": "http://h/dataharbour", "token": "t"}')
+    client = load_client({"HARBOUR_HOME": str(tmp_path)})
+    assert client == Client("http://h/dataharbour", "t")
+
+
+def test_without_a_platform_the_remedy_is_to_start_one(tmp_path):
+    with pytest.raises(ConfigError, match="No platform is running") as caught:
+        load_client({"HARBOUR_HOME": str(tmp_path)})
+    assert "./harbour up" in caught.value.remedy
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"url": 3, "token": "t"}'])
+def test_a_spoiled_client_file_is_named(tmp_path, content):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "client.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"client\.json"):
+        load_client({"HARBOUR_HOME": str(tmp_path)})
+
+
+def test_nobody_at_the_address_is_unavailable():
+    with pytest.raises(ApiProblem, match="does not answer") as caught:
+        Client("http://127.0.0.1:1/dataharbour", "t").get("runs")
+    assert caught.value.exit_code is Exit.UNAVAILABLE
+
+
+@pytest.mark.parametrize("url", ["not a url", "127.0.0.1:8080", "http://[", "ftp://h/"])
+def test_what_is_no_address_is_told(url):
+    with pytest.raises(ApiProblem):
+        Client(url, "t").get("runs")

@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dataharbour.jobs.model import Detail, FailureClass
+from dataharbour.jobs.store import RunStore
+
+SLEEPER = """
+    import os, time
+    print("pid", os.getpid(), flush=True)
+    time.sleep(60)
+"""
+
+
+def until(condition, seconds: float = 10):
+    """The first true answer of `condition`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def pid_of_child(driver) -> int:
+    words = until(lambda: [line.split() for line in driver.lines() if line.startswith("pid")])
+    return int(words[0][1])
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+def test_an_application_that_ends_well_succeeds(launch):
+    driver = launch(
+        "import sys; print('hello', *sys.argv[1:]); print('oops', file=sys.stderr)", "a b"
+    )
+    state = driver.end()
+    assert (state.observed, state.exit_code, state.failure) == (Detail.SUCCEEDED, 0, None)
+    assert driver.lines("stdout") == ["hello a b"]
+    assert driver.lines("stderr") == ["oops"]
+
+
+def test_an_exit_code_is_passed_on(launch):
+    state = launch("raise SystemExit(7)").end()
+    assert (state.observed, state.exit_code) == (Detail.FAILED, 7)
+    assert state.failure.failure_class is FailureClass.USER_ERROR
+    assert state.failure.message.startswith("The application ended with exit code 7.")
+
+
+def test_an_exception_is_reported_by_its_root_cause(launch):
+    driver = launch("""
+        def parse(row):
+            return int(row)
+        try:
+            parse("seven")
+        except ValueError as error:
+            raise RuntimeError("row 3 is bad") from error
+    """)
+    state = driver.end()
+    first, second, *rest = state.failure.message.splitlines()
+    assert first == "ValueError: invalid literal for int() with base 10: 'seven'"
+    assert second == "raised as: RuntimeError: row 3 is bad"
+    assert any('job.py", line 3, in parse' in line for line in rest)
+    assert not any("runpy" in line for line in driver.lines("stderr"))
+
+
+def test_a_signal_is_shown_as_shells_do(launch):
+    state = launch("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").end()
+    assert state.exit_code == 139
+    assert state.failure.message.startswith("The driver died of signal 11.")
+
+
+def test_user_code_that_closes_everything_cannot_hide_its_exit(launch):
+    state = launch("import os; os.closerange(0, 100); os._exit(3)").end()
+    assert (state.observed, state.exit_code) == (Detail.FAILED, 3)
+
+
+def test_a_run_that_takes_too_long_is_ended(launch):
+    driver = launch(SLEEPER, timeout_s=1.0)
+    state = driver.end()
+    assert state.observed is Detail.TIMED_OUT
+    assert state.failure.failure_class is FailureClass.TIMEOUT
+    assert state.failure.message == "The run did not end within 1 s."
+    assert is_gone(pid_of_child(driver))
+
+
+def test_an_application_that_ignores_sigterm_is_killed(launch):
+    driver = launch(
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+        + SLEEPER.replace("    ", ""),
+        timeout_s=0.5,
+        grace_s=0.5,
+    )
+    state = driver.end()
+    assert (state.observed, state.exit_code) == (Detail.TIMED_OUT, 137)
+
+
+def test_cancelling_ends_the_driver_at_once(launch, store: RunStore):
+    driver = launch(SLEEPER)
+    child = pid_of_child(driver)
+    asked = time.monotonic()
+    run = store.cancel(driver.grant.run_id, now=store.get(driver.grant.run_id).created_at)
+    assert run.detail is Detail.CANCELLING
+    state = driver.end()
+    assert state.observed is Detail.CANCELLED
+    assert time.monotonic() - asked < 8, "sooner than the next renewal"
+    assert is_gone(child)
+
+
+def test_the_application_may_clean_up_when_it_is_cancelled(launch, store: RunStore):
+    driver = launch("""
+        import time
+        try:
+            print("pid 0", flush=True)
+            time.sleep(60)
+        finally:
+            print("cleaned up")
+    """)
+    pid_of_child(driver)
+    store.cancel(driver.grant.run_id, now=store.get(driver.grant.run_id).created_at)
+    driver.end()
+    assert "cleaned up" in driver.lines()
+
+
+def test_a_supervisor_that_is_told_to_stop_says_so(launch):
+    driver = launch(SLEEPER)
+    child = pid_of_child(driver)
+    driver.process.terminate()
+    state = driver.end()
+    assert state.observed is Detail.FAILED
+    assert state.failure.failure_class is FailureClass.INFRA
+    assert is_gone(child)
+
+
+def test_a_killed_supervisor_takes_its_child_along(launch):
+    driver = launch(SLEEPER)
+    child = pid_of_child(driver)
+    driver.process.send_signal(signal.SIGKILL)
+    until(lambda: is_gone(child))
+
+
+def test_so_it_does_with_a_child_that_is_no_python(launch):
+    """As spark-submit's JVM, which arms nothing itself."""
+    driver = launch("", command=["/bin/sleep", "60"])
+    children = Path(f"/proc/{driver.process.pid}/task/{driver.process.pid}/children")
+    child = int(until(children.read_text))
+    until(lambda: "sleep" in Path(f"/proc/{child}/cmdline").read_text())
+    driver.process.send_signal(signal.SIGKILL)
+    until(lambda: is_gone(child))
+
+
+def test_eight_racing_drivers_run_the_application_once(launch, store, new_run, tmp_path):
+    grant = store.start_attempt(
+        new_run().id, backend="plain", now=store.get(new_run().id).created_at
+    )
+    source = f"""
+        import os, time
+        os.open({str(tmp_path / "ran")!r} + str(os.getpid()), os.O_CREAT)
+        time.sleep(1)
+    """
+    drivers = [launch(source, grant=grant) for _ in range(8)]
+    assert drivers[0].end().observed is Detail.SUCCEEDED
+    for driver in drivers:
+        assert driver.process.wait(10) == 0
+    assert len(list(tmp_path.glob("ran*"))) == 1
+    assert sum("not claimed" in driver.log() for driver in drivers) == 7
+
+
+def test_a_driver_whose_attempt_was_overtaken_is_killed(launch, database):
+    driver = launch(SLEEPER, renew_every_s=0.3)
+    child = pid_of_child(driver)
+    with psycopg.connect(database) as admin:
+        admin.execute("update run set fence = fence + 1 where id = %s", [driver.grant.run_id])
+    until(lambda: is_gone(child))
+    assert driver.process.wait(5) == 75
+    assert driver.store.attempt_state(driver.grant.attempt_id).observed is Detail.RUNNING
+
+
+def test_a_driver_that_cannot_renew_kills_itself_before_the_lease_ends(launch, database):
+    driver = launch(SLEEPER, renew_every_s=0.3, fence_after_s=1.5)
+    child = pid_of_child(driver)
+    with psycopg.connect(database, autocommit=True) as admin:
+        admin.execute("alter role harbour_driver nologin")
+        try:
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'dataharbour driver'"
+            )
+            cut = time.monotonic()
+            until(lambda: is_gone(child))
+            assert time.monotonic() - cut > 1.0, "it should have tried until then"
+        finally:
+            admin.execute("alter role harbour_driver login")
+    state = driver.end()  # the database is back, and no newer attempt exists
+    assert state.failure.failure_class is FailureClass.INFRA
+
+
+def test_a_frozen_database_does_not_stop_the_fence(launch, database):
+    """The reporter hangs in a call; the main thread must not."""
+    driver = launch(SLEEPER, renew_every_s=0.2, fence_after_s=1.0)
+    child = pid_of_child(driver)
+    with psycopg.connect(database) as admin:  # a lock that every call waits for
+        admin.execute("lock table run in access exclusive mode")
+        until(lambda: is_gone(child))
+
+
+def test_log_lines_survive_a_database_that_was_away(launch, database):
+    driver = launch("""
+        import time
+        for i in range(40):
+            print("line", i, flush=True)
+            time.sleep(0.05)
+    """)
+    until(lambda: driver.lines())
+    for _ in range(3):
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'dataharbour driver'"
+            )
+        time.sleep(0.3)
+    assert driver.end().observed is Detail.SUCCEEDED
+    assert driver.lines() == [f"line {i}" for i in range(40)]
+
+
+def test_secrets_stand_neither_in_the_log_nor_in_arguments_nor_in_files(launch):
+    driver = launch(
+        "import time; print('the key is k3y-of-lake', flush=True); time.sleep(1)",
+        secrets=["k3y-of-lake"],
+    )
+    until(driver.lines)
+    command_line = Path(f"/proc/{driver.process.pid}/cmdline").read_text()
+    assert driver.grant.token not in command_line
+    driver.end()
+    assert driver.lines() == ["the key is ***"]
+    texts = [path.read_text() for path in driver.folder.iterdir() if path.is_file()]
+    for secret in ("k3y-of-lake", driver.grant.token, "driver-password-of-the-tests"):
+        assert not any(secret in text for text in texts)
+
+
+def test_what_the_application_leaves_behind_is_ended(launch):
+    driver = launch("""
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"],
+                                 start_new_session=True)
+        print("pid", child.pid, flush=True)
+        sys.stdout.flush(); sys.stderr.flush()
+        import os; os._exit(0)
+    """)
+    state = driver.end()
+    assert state.observed is Detail.SUCCEEDED
+    assert is_gone(pid_of_child(driver))
+
+
+def test_an_application_that_changed_since_it_was_submitted_is_not_run(launch, tmp_path):
+    driver = launch("print('ran')", sha256="0" * 64)
+    state = driver.end()
+    assert state.observed is Detail.FAILED
+    assert state.failure.failure_class is FailureClass.CONFIG
+    assert "was changed after the run was submitted" in state.failure.message
+    assert driver.lines() == []
+
+
+def test_threads_of_the_application_may_finish(launch):
+    driver = launch("""
+        import threading, time
+        threading.Thread(target=lambda: (time.sleep(0.5), print("done"))).start()
+    """)
+    assert driver.end().observed is Detail.SUCCEEDED
+    assert driver.lines() == ["done"]
+
+
+def test_a_text_as_exit_code_is_the_message(launch):
+    state = launch("import sys; sys.exit('no input for today')").end()
+    assert (state.exit_code, state.failure.message) == (1, "no input for today")
+
+
+def test_the_application_finds_its_neighbours_and_its_folder(launch, tmp_path):
+    (tmp_path / "neighbour.py").write_text("NAME = 'next door'")
+    driver = launch("""
+        import os, neighbour
+        open("scratch", "w").close()
+        print(neighbour.NAME, __name__, os.path.basename(os.getcwd()))
+    """)
+    assert driver.end().observed is Detail.SUCCEEDED, driver.lines("stderr")
+    assert driver.lines() == ["next door __main__ work"]
+
+
+@pytest.mark.parametrize("many", [20_000])
+def test_a_flood_of_lines_arrives_complete_and_in_order(launch, many):
+    driver = launch(f"for i in range({many}): print(i)")
+    assert driver.end(40).observed is Detail.SUCCEEDED
+    assert read_all(driver) == [str(i) for i in range(many)]
+
+
+def test_long_lines_are_sent_in_calls_of_a_bearable_size(launch):
+    driver = launch("for i in range(1500): print(i, chr(233) * 4000 + chr(34) * 4000)")
+    assert driver.end(60).observed is Detail.SUCCEEDED
+    page = driver.store.logs(driver.grant.run_id, limit=2_000)
+    assert [int(line.line.split()[0]) for line in page.items] == list(range(1500))
+
+
+def test_a_log_that_is_full_says_so_and_the_run_goes_on(launch):
+    driver = launch("""
+        for i in range(5000): print("x" * 16000)
+        raise SystemExit(3)
+    """)
+    state = driver.end(90)
+    assert state.exit_code == 3
+    notes = [line for line in read_all(driver) if line.startswith("(")]
+    assert len(notes) == 1
+    assert "more lines: the log here is full" in notes[0]
+
+
+def read_all(driver) -> list[str]:
+    lines, cursor = [], None
+    while (page := driver.store.logs(driver.grant.run_id, cursor=cursor)).items:
+        lines += [line.line for line in page.items]
+        cursor = page.next
+    return lines

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from dataharbour.errors import ApplicationNotAllowed, ApplicationNotFound
+from dataharbour.jobs.applications import resolve_application
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "spark jobs"
+    (root / "team").mkdir(parents=True)
+    (root / "a.py").write_text("print(1)")
+    (root / "team" / "b.py").write_text("print(2)")
+    (tmp_path / "outside.py").write_text("secret")
+    return root
+
+
+def test_a_relative_name_is_found_and_pinned(root):
+    found = resolve_application("team/b.py", [root])
+    assert found.path == root / "team" / "b.py"
+    assert found.sha256 == hashlib.sha256(b"print(2)").hexdigest()
+
+
+def test_an_absolute_path_and_a_uri_are_the_same_file(root):
+    by_path = resolve_application(str(root / "a.py"), [root])
+    assert resolve_application((root / "a.py").as_uri(), [root]) == by_path
+
+
+def test_the_first_root_wins(root, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.py").write_text("print(9)")
+    assert resolve_application("a.py", [other, root]).path == other / "a.py"
+    assert resolve_application("team/b.py", [other, root]).path == root / "team" / "b.py"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.py",
+        "team/../../outside.py",
+        "/etc/passwd.py",
+        "file:///etc/x.py",
+        "file://host/a.py",
+        "file:///a.py?x=1",
+        "http://example.org/a.py",
+        "s3a://lake/a.py",
+        "local:/a.py",
+        "-m.py",
+        "a.py\0",
+        "a.jar",
+        "",
+        ".",
+        "a.py#b",
+        "a.py,b.py",
+        "%2e%2e/outside.py",
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused(root, name):
+    with pytest.raises((ApplicationNotAllowed, ApplicationNotFound)):
+        resolve_application(name, [root])
+
+
+def test_a_link_that_leads_outside_is_refused(root, tmp_path):
+    os.symlink(tmp_path / "outside.py", root / "link.py")
+    with pytest.raises(ApplicationNotAllowed, match="outside the allowed folders"):
+        resolve_application("link.py", [root])
+
+
+def test_an_encoded_way_out_of_a_root_is_refused(root):
+    with pytest.raises(ApplicationNotAllowed, match="outside the allowed folders"):
+        resolve_application(f"{root.as_uri()}/%2e%2e/outside.py", [root])
+
+
+def test_a_missing_file_says_where_it_was_looked_for(root):
+    with pytest.raises(ApplicationNotFound, match=r"'nothing\.py'") as caught:
+        resolve_application("nothing.py", [root])
+    assert str(root) in caught.value.remedy
+
+
+def test_a_root_that_is_a_link_is_followed(root, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    assert resolve_application("a.py", [link]).path == root / "a.py"

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from dataharbour.errors import ConfNotAllowed, JobInvalid
+from dataharbour.jobs.declared import load_jobs
+from dataharbour.jobs.model import Output
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "include" / "schemas" / "job.schema.json"
+
+GOOD = """
+    description: |
+      Delays by carrier.
+      More words.
+    application: delays.py
+    args: ["--output", "{output}", "--days", "{params.days}"]
+    params:
+      days: {type: integer, minimum: 1, default: 7}
+      city: {type: string, default: Bern}
+    conf: {spark.sql.shuffle.partitions: 4, spark.sql.adaptive.enabled: true}
+    schedule: "0 2 * * *"
+    timezone: Europe/Zurich
+    timeout_s: 600
+    outputs:
+      - {table: gold/delays, partitioned_by: [month]}
+    expectations: delays
+    labels: {team: ops}
+"""
+
+
+@pytest.fixture
+def include(tmp_path: Path) -> Path:
+    (tmp_path / "jobs").mkdir()
+    return tmp_path
+
+
+def declare(include: Path, text: str, name: str = "delays") -> Path:
+    path = include / "jobs" / f"{name}.yaml"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def problem_of(include: Path, text: str) -> str:
+    declare(include, text)
+    declared = load_jobs(include)
+    assert not declared.jobs
+    error = declared.errors["delays"]
+    assert error.remedy
+    return error.problem
+
+
+def test_a_job_file_becomes_a_spec(include):
+    path = declare(include, GOOD)
+    spec = load_jobs(include).jobs["delays"]
+    assert (spec.name, spec.path, spec.backend, spec.retries) == ("delays", path, "connect", 0)
+    assert spec.conf == {"spark.sql.shuffle.partitions": "4", "spark.sql.adaptive.enabled": "true"}
+    assert spec.outputs == (Output("gold/delays", ("month",)),)
+    assert (spec.schedule, spec.timezone, spec.pool) == (
+        "0 2 * * *",
+        "Europe/Zurich",
+        "spark_drivers",
+    )
+
+
+def test_the_jobs_of_this_repository_are_valid():
+    declared = load_jobs(ROOT / "include")
+    assert declared.errors == {}
+    assert "flights_delays" in declared.jobs
+
+
+def test_a_run_takes_defaults_and_given_values(include):
+    declare(include, GOOD)
+    request = load_jobs(include).jobs["delays"].request({"city": "Chur"}, {"why": "test"})
+    assert request.params == {"days": 7, "city": "Chur"}
+    assert request.labels == {"team": "ops", "why": "test"}
+    assert (request.job, request.timeout_s, request.expectations) == ("delays", 600, "delays")
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({"city": "Bern", "town": 1}, "has no parameter 'town'"),
+        ({"city": "Bern", "days": 0}, "'days' of the job delays cannot be 0"),
+        ({"city": 3}, "'city' of the job delays cannot be 3"),
+    ],
+)
+def test_a_wrong_parameter_is_refused(include, params, problem):
+    declare(include, GOOD)
+    with pytest.raises(JobInvalid, match=problem):
+        load_jobs(include).jobs["delays"].request(params)
+
+
+def test_a_parameter_without_default_must_be_given(include):
+    declare(include, GOOD.replace(", default: Bern", "").replace('schedule: "0 2 * * *"', ""))
+    with pytest.raises(JobInvalid, match="needs the parameter 'city'"):
+        load_jobs(include).jobs["delays"].request({})
+
+
+def test_nobody_gives_values_when_a_schedule_starts_a_run(include):
+    problem = problem_of(include, GOOD.replace(", default: Bern", ""))
+    assert "schedule: params without default: city" in problem
+
+
+def test_another_backend_is_checked_again(include):
+    declare(
+        include, GOOD.replace("conf: {", "backend: local\n    conf: {spark.driver.memory: 1g, ")
+    )
+    spec = load_jobs(include).jobs["delays"]
+    assert spec.request({"city": "x"}).backend == "local"
+    with pytest.raises(ConfNotAllowed):
+        spec.request({"city": "x"}, backend="connect")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("application: delays.py", "application: delays.jar"), "application: 'delays.jar'"),
+        (("timeout_s: 600", "timeout: 600"), "'timeout' was unexpected"),
+        (("backend", "backend"), None),
+        (("timezone: Europe/Zurich", "timezone: Swiss"), "timezone: 'Swiss' is no IANA"),
+        (("timeout_s: 600", "timeout_s: 0"), "timeout_s: 0"),
+        (("timeout_s: 600", "backend: yarn"), "backend: 'yarn'"),
+        (("0 2 * * *", "0 2 * *"), "schedule: '0 2 * *'"),
+        (("0 2 * * *", "0 25 * * *"), "'0 25 * * *' is no cron"),
+        (("gold/delays,", "../gold,"), "outputs.0.table"),
+        (("gold/delays,", ".attempts/x,"), "outputs.0.table"),
+        (("{params.days}", "{params.day}"), "{params.day}"),
+        (("default: 7", "default: 0"), "cannot be 0"),
+        (("type: integer", "type: int"), "params.days is no JSON Schema"),
+        (("spark.sql.adaptive.enabled", "spark.jars"), "spark.jars"),
+        (("labels: {team: ops}", "name: other"), "name: 'other' is not the name of the file"),
+        (("description: |", "description: ["), "line "),
+    ],
+)
+def test_a_wrong_file_says_what_is_wrong(include, change, problem):
+    if problem is not None:
+        assert problem in problem_of(include, GOOD.replace(*change))
+
+
+def test_tables_may_not_lie_inside_each_other(include):
+    inside = GOOD.replace("      - {table", "      - {table: gold}\n      - {table")
+    assert "inside 'gold'" in problem_of(include, inside)
+
+
+def test_a_gate_needs_something_to_check(include):
+    text = "description: x\napplication: x.py\nexpectations: x"
+    assert "no outputs" in problem_of(include, text)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b", "just text", "a: !!python/object:os.system x"])
+def test_a_file_that_is_no_job_is_an_error_of_its_own(include, text):
+    declare(include, GOOD, "good")
+    declare(include, text, "bad")
+    declared = load_jobs(include)
+    assert set(declared.jobs) == {"good"}
+    assert set(declared.errors) == {"bad"}
+
+
+@pytest.mark.parametrize("name", ["Upper", "9lives", "a-b", "a" * 101])
+def test_a_file_name_that_cannot_name_a_dag_is_refused(include, name):
+    declare(include, GOOD, name)
+    assert "is no name of a job" in load_jobs(include).errors[name].problem
+
+
+def test_a_changed_file_is_read_again(include):
+    path = declare(include, GOOD)
+    assert load_jobs(include).jobs["delays"] is load_jobs(include).jobs["delays"]
+    declare(include, GOOD.replace("600", "601"))
+    os.utime(path, ns=(1, 1))
+    assert load_jobs(include).jobs["delays"].timeout_s == 601
+    path.unlink()
+    assert not load_jobs(include).jobs
+
+
+def test_a_folder_without_jobs_has_none(tmp_path):
+    assert not load_jobs(tmp_path / "nothing").jobs
+
+
+def test_the_schema_describes_every_property():
+    schema = json.loads(SCHEMA.read_text())
+    Draft202012Validator.check_schema(schema)
+
+    def bare(node, path=""):
+        for name, value in node.get("properties", {}).items():
+            if "description" not in value and "$ref" not in value:
+                yield f"{path}.{name}"
+            yield from bare(value, f"{path}.{name}")
+
+    undescribed = [*bare(schema), *(p for d in schema["$defs"].values() for p in bare(d))]
+    assert undescribed == []
+    assert schema["additionalProperties"] is False

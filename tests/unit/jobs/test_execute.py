@@ -1,0 +1,275 @@
+"""Runs from their request to their end: a real database, real drivers, plain Python for Spark."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from dataharbour.errors import ApplicationNotFound, ConfNotAllowed, JobFailed
+from dataharbour.jobs import execute
+from dataharbour.jobs.execute import BY_AIRFLOW, Site, begin, open_run
+from dataharbour.jobs.finalize import Gate
+from dataharbour.jobs.model import Detail, FailureClass, Output, Run, RunRequest
+from dataharbour.jobs.outcomes import Outcome
+from dataharbour.jobs.store import RunStore
+from dataharbour.testing.fixtures import Installation, installation
+from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of
+
+__all__ = ["installation"]
+
+SECOND = replace(CALLER, dag_run_id="manual__2")
+
+
+@pytest.fixture
+def site(installation: Installation) -> Site:
+    return site_of(installation)
+
+
+def details(store: RunStore, run: Run) -> list[str | None]:
+    return [event.new for event in store.events(run.id) if event.kind == "run.changed"]
+
+
+def test_a_run_passes_every_state_and_publishes_what_it_wrote(site, installation):
+    lines: list[str] = []
+    done = carry_out(site, sales_request(installation), emit=lines.append)
+    assert done.failure is None
+    assert details(site.store, done.run) == [
+        "QUEUED",
+        "SUBMITTING",
+        "SUBMITTED",
+        "RUNNING",
+        "FINALIZING",
+        "SUCCEEDED",
+    ]
+    assert done.run.result is not None
+    [size] = [f.stat().st_size for f in (installation.lake / "gold/sales").glob("*.parquet")]
+    assert done.run.result == {
+        "tables": {"gold/sales": {"rows": 3, "files": 1, "bytes": size}},
+        "quality": None,
+    }
+    assert sales(installation) == [0, 1, 2]
+    assert lines == ["staged 3.parquet"]
+
+
+def test_the_cause_of_a_failure_is_its_first_line(site, installation):
+    app = installation.application("x = {}\nx['price']")
+    done = carry_out(site, RunRequest(application=app, backend="local"))
+    assert done.run.detail is Detail.FAILED
+    assert done.run.failure is not None
+    assert done.run.failure.failure_class is FailureClass.USER_ERROR
+    assert done.run.failure.message.split("\n")[0] == "KeyError: 'price'"
+    assert not done.goes_on
+
+
+def test_a_failed_run_leaves_its_tables_as_they_were(site, installation):
+    carry_out(site, sales_request(installation, count=2))
+    failing = sales_request(installation, count=9, then="    raise SystemExit(3)")
+    done = carry_out(site, failing, caller=SECOND)
+    assert done.run.detail is Detail.FAILED
+    assert sales(installation) == [0, 1]
+
+
+def test_a_retry_is_a_new_attempt_and_the_run_stays_the_same(site, installation):
+    app = installation.application("""
+        import sys, pathlib
+        mark = pathlib.Path(sys.argv[1])
+        if not mark.exists():
+            mark.touch()
+            raise RuntimeError("first time")
+    """)
+    request = RunRequest(application=app, args=(str(installation.root / "mark"),), backend="local")
+    first = carry_out(site, request, attempts=2)
+    assert first.goes_on
+    second = carry_out(site, request, attempts=2)
+    assert (second.run.id, second.run.attempt) == (first.run.id, 2)
+    assert second.run.detail is Detail.SUCCEEDED
+
+
+def test_a_job_without_retries_is_not_started_again(site, installation):
+    app = installation.application("raise RuntimeError('no')")
+    done = carry_out(site, RunRequest(application=app, backend="local"), attempts=1)
+    assert done.run.detail is Detail.FAILED
+
+
+def test_nothing_waits_for_a_retry_that_airflow_will_not_make(site, installation):
+    app = installation.application("raise RuntimeError('no')")
+    request = RunRequest(application=app, backend="local")
+    assert carry_out(site, request, attempts=5, may_retry=False).run.detail is Detail.FAILED
+
+
+def test_a_declared_table_that_was_not_written_fails_the_run(site, installation):
+    app = installation.application("print('nothing')")
+    request = RunRequest(application=app, backend="local", outputs=(Output("gold/sales"),))
+    done = carry_out(site, request, attempts=3)
+    assert done.run.detail is Detail.FAILED
+    assert done.run.failure is not None
+    assert "gold/sales" in done.run.failure.message
+
+
+# --- the gate ---------------------------------------------------------------------------
+
+
+def test_what_the_gate_refuses_is_not_published(site, installation):
+    carry_out(site, sales_request(installation, count=2))
+    suite = installation.sales_suite(at_most=3)
+    request = replace(sales_request(installation, count=7), expectations=suite)
+    done = carry_out(site, request, caller=SECOND, attempts=3)
+    assert done.run.detail is Detail.FAILED
+    assert done.run.failure is not None
+    assert done.run.failure.failure_class is FailureClass.QUALITY
+    message = done.run.failure.message
+    assert "expect_column_values_to_be_between" in message
+    assert "3 of 7 rows" in message
+    assert "amount=4" in message
+    assert sales(installation) == [0, 1]
+
+
+def test_what_the_gate_passes_carries_its_verdict(site, installation):
+    suite = installation.sales_suite(at_most=10)
+    done = carry_out(site, replace(sales_request(installation), expectations=suite))
+    assert done.run.result is not None
+    assert done.run.result["quality"]["verdict"] == "passed"
+    assert sales(installation) == [0, 1, 2]
+
+
+# --- requests that cannot be run -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        pytest.param({"application": "none.py"}, ApplicationNotFound, id="no-such-application"),
+        pytest.param({"conf": {"spark.jars": "x"}}, ConfNotAllowed, id="conf-key"),
+    ],
+)
+def test_a_wrong_request_ends_its_run_at_once(site, installation, changes, error):
+    app = installation.application("")
+    request = RunRequest(**{"application": app, "backend": "local", **changes})
+    run = open_run(site, request, caller=CALLER)
+    with pytest.raises(error) as caught:
+        begin(site, run)
+    execute.refuse(site, CALLER, caught.value)
+    ended = site.store.get(run.id)
+    assert (ended.detail, ended.attempt) == (Detail.FAILED, 0)
+    assert ended.failure is not None
+    assert ended.failure.failure_class is FailureClass.CONFIG
+    assert "remedy" in ended.failure.message
+
+
+def test_an_application_that_changed_since_it_was_accepted_is_not_run(site, installation):
+    app = installation.application("print('reviewed')")
+    run = open_run(site, RunRequest(application=app, backend="local"), caller=CALLER)
+    installation.application("print('something else')")
+    with pytest.raises(Exception, match="has changed since the run was submitted"):
+        begin(site, run)
+
+
+# --- cancelling -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeping(site: Site, installation: Installation) -> RunRequest:
+    app = installation.application("import time; print('up', flush=True); time.sleep(60)")
+    return RunRequest(application=app, backend="local")
+
+
+def started(site: Site, request: RunRequest) -> Run:
+    """A run whose user code is running."""
+    run = open_run(site, request, caller=CALLER)
+    begin(site, run)
+    wait_for(lambda: site.store.logs(run.id).items)
+    return run
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 15) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_airflow_stops_a_driver_before_it_kills_the_task(site, sleeping):
+    run = started(site, sleeping)
+    began = time.monotonic()
+    assert execute.cancel(site.store, run.id, within_s=3.5, clock=site.clock)
+    assert time.monotonic() - began < 3.5
+    ended = site.store.get(run.id)
+    assert ended.detail is Detail.CANCELLED
+    assert ended.ended_at is not None
+
+
+def test_a_task_that_waits_hears_of_the_cancellation(site, sleeping):
+    run = started(site, sleeping)
+    threading.Timer(0.3, lambda: site.store.cancel(run.id, now=site.clock())).start()
+    done = carry_out(site, sleeping, attempts=3)
+    assert done.run.detail is Detail.CANCELLED
+    assert not done.goes_on
+
+
+def test_a_cancelled_run_is_not_started_by_its_task(site, sleeping):
+    run = open_run(site, sleeping, caller=CALLER)
+    site.store.cancel(run.id, now=site.clock())
+    with pytest.raises(JobFailed, match="CANCELLED"):
+        begin(site, open_run(site, sleeping, caller=CALLER))
+
+
+def test_a_task_that_was_cleared_while_it_ran_gets_a_new_run(site, installation, sleeping):
+    run = started(site, sleeping)
+    installation.store(BY_AIRFLOW).cancel(run.id, now=site.clock())
+    again = open_run(site, sleeping, caller=CALLER)
+    assert again.retry_of == run.id
+    assert again.detail is Detail.QUEUED
+    assert site.store.get(run.id).detail is Detail.CANCELLED
+
+
+def test_a_run_that_a_person_cancelled_stays_so_when_its_task_comes_again(
+    site, installation, sleeping
+):
+    run = started(site, sleeping)
+    installation.store("api").cancel(run.id, now=site.clock())
+    again = open_run(site, sleeping, caller=CALLER)
+    assert again.id == run.id
+    with pytest.raises(JobFailed, match="CANCELLED"):
+        begin(site, again)
+
+
+def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping):
+    run = started(site, sleeping)
+    attempt = site.store.wait(run.id, timeout_s=0)
+    with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
+        done = execute.conclude(
+            site, run, attempt, Outcome.OVERDUE, attempts=1, may_retry=True, gate=gate
+        )
+    assert done.run.detail is Detail.TIMED_OUT
+    assert site.store.wait(run.id, timeout_s=0).ended
+
+
+# --- drivers die -----------------------------------------------------------------------------
+
+
+def test_a_driver_that_was_killed_is_lost(site, installation):
+    app = installation.application("""
+        import os, signal, time
+        os.kill(os.getppid(), signal.SIGKILL)  # the supervisor
+        time.sleep(60)
+    """)
+    expire = "update attempt set lease_until = now() where state = 'RUNNING'"
+
+    def lapse() -> None:
+        wait_for(lambda: _changed(installation, expire))
+
+    threading.Timer(0.5, lapse).start()
+    done = carry_out(site, RunRequest(application=app, backend="local"))
+    assert done.run.detail is Detail.FAILED
+    assert done.run.failure is not None
+    assert done.run.failure.failure_class is FailureClass.INFRA
+    assert "LOST" in details(site.store, done.run)
+
+
+def _changed(installation: Installation, statement: str) -> int:
+    with installation.connect() as connection:
+        return connection.execute(statement).rowcount

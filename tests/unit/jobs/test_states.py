@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from dataharbour.errors import Conflict
+from dataharbour.jobs.model import STATE_OF, Detail, State
+from dataharbour.jobs.states import (
+    TERMINAL,
+    TRANSITIONS,
+    check_transition,
+    details_of,
+    terminal,
+)
+
+
+def test_every_state_has_a_place_in_the_table_and_a_word_for_people():
+    assert set(TRANSITIONS) == set(STATE_OF) == set(Detail)
+
+
+@pytest.mark.parametrize("detail", sorted(TERMINAL))
+def test_terminal_is_final(detail):
+    assert terminal(detail)
+    for new in Detail:
+        with pytest.raises(Conflict, match=f"is {detail} and stays so"):
+            check_transition(detail, new)
+
+
+@pytest.mark.parametrize("detail", sorted(set(Detail) - TERMINAL))
+def test_every_other_state_can_come_to_an_end(detail):
+    seen, waiting = {detail}, [detail]
+    while waiting:
+        fresh = TRANSITIONS[waiting.pop()] - seen
+        seen |= fresh
+        waiting += fresh
+    assert {Detail.SUCCEEDED, Detail.FAILED, Detail.CANCELLED} <= seen
+
+
+def test_user_code_runs_only_after_a_submission():
+    before = {old for old in Detail if Detail.RUNNING in TRANSITIONS[old]}
+    assert before == {Detail.SUBMITTING, Detail.SUBMITTED, Detail.LOST, Detail.AMBIGUOUS}
+
+
+def test_success_comes_only_from_a_run_that_ran():
+    before = {old for old in Detail if Detail.SUCCEEDED in TRANSITIONS[old]}
+    assert before == {Detail.RUNNING, Detail.FINALIZING, Detail.CANCELLING}
+
+
+def test_a_refused_change_says_what_is_possible():
+    with pytest.raises(Conflict, match="QUEUED cannot become SUCCEEDED") as caught:
+        check_transition(Detail.QUEUED, Detail.SUCCEEDED)
+    assert "SUBMITTING" in caught.value.remedy
+
+
+def test_the_words_cover_every_fine_state_once():
+    covered = [detail for state in State for detail in details_of(state)]
+    assert sorted(covered) == sorted(Detail)

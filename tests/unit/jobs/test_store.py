@@ -1,0 +1,650 @@
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from dataharbour.db.engine import connector
+from dataharbour.errors import ConfigError, Conflict, IdempotencyConflict, RunNotFound
+from dataharbour.jobs.model import (
+    Desired,
+    Detail,
+    Failure,
+    FailureClass,
+    Output,
+    RunRequest,
+    State,
+)
+from dataharbour.jobs.store import RunStore
+
+from .conftest import NOW
+
+LATER = NOW + timedelta(minutes=1)
+REQUEST = RunRequest(
+    "job.py",
+    args=("--to", "{output}"),
+    conf={"spark.sql.shuffle.partitions": "4"},
+    backend="local",
+    labels={"team": "ops"},
+    job="delays",
+    params={"days": 7},
+    timeout_s=60.0,
+    outputs=(Output("gold/delays", ("month",)),),
+    expectations="delays",
+)
+
+
+def accept(store: RunStore, request: RunRequest = REQUEST, **changes):
+    values = {
+        "application_sha256": "a" * 64,
+        "principal": "ana",
+        "dag_id": "job__delays",
+        "dag_run_id": "api__1",
+        "task_id": "run",
+        "idempotency_key": "k1",
+        "fingerprint": "f1",
+        "now": NOW,
+    }
+    return store.accept(request, **{**values, **changes})
+
+
+def open_run(store: RunStore, request: RunRequest = REQUEST, **changes):
+    values = {
+        "application_sha256": "a" * 64,
+        "principal": "ana",
+        "dag_id": "job__delays",
+        "dag_run_id": "api__1",
+        "task_id": "run",
+        "now": NOW,
+    }
+    return store.open_run(request, **{**values, **changes})
+
+
+@pytest.fixture
+def driver(driver_database):
+    """Calls a function of schema `driver` with a grant's id and token."""
+    connection = psycopg.connect(driver_database, autocommit=True)
+
+    def call(function: str, grant, *args):
+        marks = ", ".join(["%s"] * (2 + len(args)))
+        query = f"select driver.{function}({marks})"
+        return connection.execute(query, [grant.attempt_id, grant.token, *args]).fetchone()[0]
+
+    yield call
+    connection.close()
+
+
+# --- accepting ------------------------------------------------------------------------------
+
+
+def test_a_run_is_read_back_as_it_was_requested(store):
+    run, replayed = accept(store)
+    assert not replayed
+    assert store.get(run.id) == run
+    for name in ("application", "args", "conf", "backend", "labels", "job", "params",
+                 "timeout_s", "outputs", "expectations"):  # fmt: skip
+        assert getattr(run, name) == getattr(REQUEST, name)
+    assert (run.detail, run.state, run.desired) == (
+        Detail.ACCEPTED, State.QUEUED, Desired.SUCCEEDED
+    )  # fmt: skip
+    assert (run.version, run.attempt, run.created_at, run.started_at) == (1, 0, NOW, None)
+
+
+def test_the_same_key_gives_the_same_run(store):
+    first, _ = accept(store)
+    again, replayed = accept(store, now=LATER)
+    assert replayed
+    assert again == first
+
+
+def test_the_same_key_with_another_body_is_refused(store):
+    first, _ = accept(store)
+    with pytest.raises(IdempotencyConflict, match=str(first.id)):
+        accept(store, fingerprint="f2")
+
+
+def test_keys_of_different_principals_never_meet(store):
+    first, _ = accept(store)
+    other, replayed = accept(store, principal="bob", dag_run_id="api__2", fingerprint="f2")
+    assert not replayed
+    assert other.id != first.id
+
+
+def test_a_hundred_equal_requests_at_once_make_one_run(store):
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda _: accept(store), range(100)))
+    assert len({run.id for run, _ in answers}) == 1
+    assert sum(not replayed for _, replayed in answers) == 1
+
+
+def test_a_run_that_airflow_refused_can_be_accepted_again(store):
+    first, _ = accept(store)
+    store.discard(first.id)
+    with pytest.raises(RunNotFound):
+        store.get(first.id)
+    second, replayed = accept(store)
+    assert not replayed
+    assert second.id != first.id
+
+
+def test_a_run_that_airflow_took_cannot_be_discarded(store):
+    run, _ = accept(store)
+    store.queued(run.id, now=LATER)
+    with pytest.raises(Conflict, match="QUEUED"):
+        store.discard(run.id)
+
+
+def test_queued_comes_too_late_when_the_task_was_faster(store):
+    run, _ = accept(store)
+    store.start_attempt(open_run(store).id, backend="local", now=NOW)
+    assert store.queued(run.id, now=LATER).detail is Detail.SUBMITTING
+
+
+def test_a_discarded_run_that_airflow_took_after_all_is_found_by_its_key(store):
+    run, _ = accept(store)
+    store.discard(run.id)
+    opened = open_run(store)  # the answer was lost, not the DAG run
+    again, replayed = accept(store)
+    assert replayed
+    assert again.id == opened.id
+    with pytest.raises(IdempotencyConflict):
+        accept(store, fingerprint="f2")
+
+
+# --- the operator opens it -------------------------------------------------------------------
+
+
+def test_the_operator_finds_the_accepted_run(store):
+    run, _ = accept(store)
+    assert open_run(store).id == run.id
+
+
+def test_a_run_without_the_api_is_made_by_the_operator(store):
+    run = open_run(store, dag_run_id="scheduled__1")
+    assert run.detail is Detail.QUEUED
+    assert open_run(store, dag_run_id="scheduled__1").id == run.id
+    assert open_run(store, dag_run_id="scheduled__1", map_index=3).id != run.id
+
+
+def test_a_run_that_was_cancelled_while_it_waited_is_shown_to_its_task_once(store):
+    run, _ = accept(store)
+    store.queued(run.id, now=NOW)
+    assert store.cancel(run.id, now=LATER).detail is Detail.CANCELLED
+    seen = open_run(store)
+    assert (seen.id, seen.detail) == (run.id, Detail.CANCELLED)
+    cleared = open_run(store)  # somebody cleared the task
+    assert cleared.id != run.id
+    assert (cleared.retry_of, cleared.detail) == (run.id, Detail.QUEUED)
+    assert open_run(store).id == cleared.id
+
+
+def test_a_finished_task_that_was_cleared_gets_a_new_run(store):
+    run = open_run(store)
+    store.finish(run.id, detail=Detail.FAILED, now=LATER)
+    again = open_run(store)
+    assert again.retry_of == run.id
+    assert store.get(run.id).detail is Detail.FAILED
+    assert store.find(dag_id="job__delays", dag_run_id="api__1", task_id="run").id == again.id
+
+
+# --- attempts --------------------------------------------------------------------------------
+
+
+def test_each_attempt_fences_the_one_before(store, driver):
+    run = open_run(store)
+    first = store.start_attempt(run.id, backend="local", now=NOW)
+    second = store.start_attempt(run.id, backend="local", now=LATER)
+    assert (first.number, second.number) == (1, 2)
+    assert first.fence < second.fence
+    assert first.token != second.token
+    assert driver("claim", first, "h") is False
+    assert driver("claim", second, "h") is True
+    assert store.attempt_state(first.attempt_id).observed is Detail.LOST
+
+
+def test_the_token_is_not_in_the_database(store, database):
+    grant = store.start_attempt(open_run(store).id, backend="local", now=NOW)
+    assert grant.token not in repr(grant)
+    with psycopg.connect(database) as admin:
+        rows = admin.execute("select a::text from attempt a").fetchall()
+        rows += admin.execute("select e::text from event e").fetchall()
+    assert not any(grant.token in text for (text,) in rows)
+
+
+def test_a_living_driver_cannot_be_overtaken(store, driver, database):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    driver("claim", grant, "host:1")
+    store.finish(run.id, detail=Detail.RETRY_WAIT, now=LATER)
+    with pytest.raises(Conflict, match=r"Attempt 1 .* is alive \(host:1"):
+        store.start_attempt(run.id, backend="local", now=LATER)
+    with psycopg.connect(database) as admin:
+        admin.execute("update attempt set lease_until = now() - interval '1 second'")
+    assert store.start_attempt(run.id, backend="local", now=LATER).number == 2
+
+
+def test_a_run_that_shall_be_cancelled_gets_no_driver(store):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    assert store.cancel(run.id, now=LATER).detail is Detail.CANCELLING
+    with pytest.raises(Conflict, match="shall be cancelled"):
+        store.start_attempt(run.id, backend="local", now=LATER)
+    assert store.attempt_state(grant.attempt_id).desired is Desired.CANCELLED
+
+
+def test_a_driver_of_a_cancelled_run_cannot_claim(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    store.cancel(run.id, now=LATER)
+    assert driver("claim", grant, "h") is False
+    assert store.get(run.id).started_at is None
+    state = store.wait(run.id, timeout_s=20)  # returns at once: that was its last word
+    assert state.observed is Detail.CANCELLED
+    assert state.failure.message == "Cancelled before it started."
+
+
+def test_a_run_that_was_given_up_after_its_cancellation_stays_cancelled(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    store.cancel(run.id, now=LATER)
+    store.lost(run.id, now=LATER)
+    assert driver("claim", grant, "late") is False
+
+
+def test_a_driver_that_claims_before_the_submitter_comes_back_is_running(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    assert driver("claim", grant, "h")
+    store.submitted(grant.attempt_id, external_id="h:1:2", now=LATER)
+    state = store.attempt_state(grant.attempt_id)
+    assert (state.observed, state.external_id) == (Detail.RUNNING, "h:1:2")
+    assert store.get(run.id).detail is Detail.RUNNING
+
+
+def test_submitted_is_shown_until_the_claim(store):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    store.submitted(grant.attempt_id, external_id="h:1:2", now=LATER)
+    assert store.get(run.id).detail is Detail.SUBMITTED
+
+
+def test_an_unknown_attempt_is_told(store):
+    for call in (
+        lambda: store.attempt_state(uuid4()),
+        lambda: store.submitted(uuid4(), external_id="x", now=NOW),
+        lambda: store.publishing(uuid4()).__enter__(),
+    ):
+        with pytest.raises(RunNotFound):
+            call()
+
+
+# --- waiting ---------------------------------------------------------------------------------
+
+
+def test_waiting_ends_at_once_with_the_attempt(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    driver("claim", grant, "h")
+    threading.Timer(0.5, driver, ["finish", grant, "SUCCEEDED", 0, None, None]).start()
+    started = time.monotonic()
+    assert store.wait(run.id, timeout_s=20).observed is Detail.SUCCEEDED
+    assert 0.4 < time.monotonic() - started < 10
+
+
+def test_waiting_ends_when_the_time_is_over(store):
+    run = open_run(store)
+    store.start_attempt(run.id, backend="local", now=NOW)
+    started = time.monotonic()
+    state = store.wait(run.id, timeout_s=0.3)
+    assert not state.ended
+    assert not state.lapsed
+    assert 0.25 < time.monotonic() - started < 10
+
+
+def test_waiting_ends_when_the_lease_lapses(store, driver, database):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    driver("claim", grant, "h")
+    with psycopg.connect(database) as admin:
+        admin.execute("update attempt set lease_until = clock_timestamp() + interval '0.5 s'")
+    started = time.monotonic()
+    state = store.wait(run.id, timeout_s=20)
+    assert state.lapsed
+    assert not state.ended
+    assert time.monotonic() - started < 10
+
+
+def test_waiting_asks_the_database_once_while_nothing_happens(store, database):
+    run = open_run(store)
+    store.start_attempt(run.id, backend="local", now=NOW)
+    asked = []
+
+    def connect():
+        connection = connector(database)()
+        execute = connection.cursor
+        connection.cursor = lambda *a, **k: asked.append(1) or execute(*a, **k)
+        return connection
+
+    waiting = RunStore(connect)
+    other = open_run(store, dag_run_id="another")
+    threading.Timer(0.2, store.cancel, [other.id], {"now": LATER}).start()
+    waiting.wait(run.id, timeout_s=1)
+    assert len(asked) <= 6  # set-up, one look at each end: no polling in between
+
+
+def test_a_run_without_attempt_cannot_be_waited_for(store):
+    with pytest.raises(RunNotFound, match="has no attempt"):
+        store.wait(open_run(store).id, timeout_s=1)
+
+
+# --- the end ---------------------------------------------------------------------------------
+
+
+def running(store, driver, **changes):
+    run = open_run(store, **changes)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    assert driver("claim", grant, "h")
+    return store.get(run.id), grant
+
+
+def test_a_run_that_succeeds_has_a_result_and_a_duration(store, driver):
+    run, grant = running(store, driver)
+    driver("finish", grant, "SUCCEEDED", 0, None, None)
+    assert store.finalizing(run.id, LATER).detail is Detail.FINALIZING
+    end = run.started_at + timedelta(seconds=3)
+    done = store.finish(run.id, detail=Detail.SUCCEEDED, result={"rows": 16}, now=end)
+    assert (done.state, done.result, done.duration_s) == (State.SUCCEEDED, {"rows": 16}, 3.0)
+
+
+def test_to_finish_twice_the_same_way_changes_nothing(store, driver):
+    run, _ = running(store, driver)
+    failure = Failure(FailureClass.USER_ERROR, "KeyError: 'k'")
+    first = store.finish(run.id, detail=Detail.FAILED, failure=failure, now=LATER)
+    assert store.finish(run.id, detail=Detail.FAILED, now=NOW) == first
+    with pytest.raises(Conflict, match="FAILED and stays so"):
+        store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER)
+
+
+def test_the_database_itself_keeps_ends_final(store, driver, database):
+    run, _ = running(store, driver)
+    store.finish(run.id, detail=Detail.FAILED, now=LATER)
+    with psycopg.connect(database) as admin, pytest.raises(psycopg.errors.CheckViolation):
+        admin.execute("update run set detail = 'RUNNING' where id = %s", [run.id])
+
+
+def test_a_run_waits_for_its_next_try(store, driver):
+    run, grant = running(store, driver)
+    driver("finish", grant, "FAILED", 1, "INFRA", "gone")
+    failure = Failure(FailureClass.INFRA, "gone")
+    waits = store.finish(run.id, detail=Detail.RETRY_WAIT, failure=failure, now=LATER)
+    assert (waits.state, waits.ended_at) == (State.QUEUED, None)
+    assert store.start_attempt(run.id, backend="local", now=LATER).number == 2
+
+
+def test_a_run_does_not_finish_as_something_else(store):
+    with pytest.raises(ValueError, match="does not finish as RUNNING"):
+        store.finish(open_run(store).id, detail=Detail.RUNNING, now=NOW)
+
+
+def test_a_lost_run_comes_back_with_a_sign_of_life(store, driver):
+    run, grant = running(store, driver)
+    assert store.lost(run.id, now=LATER).state is State.LOST
+    assert driver("renew", grant) == "SUCCEEDED"
+    assert store.get(run.id).detail is Detail.RUNNING
+
+
+def test_to_cancel_twice_is_to_cancel_once(store, driver):
+    run, _ = running(store, driver)
+    first = store.cancel(run.id, now=LATER)
+    assert store.cancel(run.id, now=LATER) == first
+    done = store.finish(run.id, detail=Detail.CANCELLED, now=LATER)
+    assert store.cancel(run.id, now=LATER) == done
+
+
+def test_a_run_that_was_faster_than_its_cancellation_may_succeed(store, driver):
+    run, grant = running(store, driver)
+    driver("finish", grant, "SUCCEEDED", 0, None, None)
+    store.cancel(run.id, now=LATER)
+    assert store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER).state is State.SUCCEEDED
+
+
+# --- publishing ------------------------------------------------------------------------------
+
+
+def test_only_the_newest_attempt_may_publish(store, driver):
+    run, first = running(store, driver)
+    driver("finish", first, "FAILED", 1, "INFRA", "x")
+    store.finish(run.id, detail=Detail.RETRY_WAIT, now=LATER)
+    second = store.start_attempt(run.id, backend="local", now=LATER)
+    with pytest.raises(Conflict, match="a newer attempt exists"):
+        store.publishing(first.attempt_id).__enter__()
+    with store.publishing(second.attempt_id) as check:
+        check()
+
+
+def test_no_attempt_can_start_while_one_is_published(store, driver):
+    run, grant = running(store, driver)
+    driver("finish", grant, "SUCCEEDED", 0, None, None)
+    store.finalizing(run.id, LATER)
+    store.finish(run.id, detail=Detail.RETRY_WAIT, now=LATER)
+    order: list[str] = []
+
+    def start() -> None:
+        store.start_attempt(run.id, backend="local", now=LATER)
+        order.append("started")
+
+    thread = threading.Thread(target=start)
+    with store.publishing(grant.attempt_id) as check:
+        thread.start()
+        time.sleep(0.5)
+        check()
+        order.append("published")
+    thread.join(10)
+    assert order == ["published", "started"]
+
+
+def test_a_lost_connection_ends_the_right_to_publish(store, driver, database):
+    _, grant = running(store, driver)
+    with store.publishing(grant.attempt_id) as check:
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'dataharbour'"
+            )
+        with pytest.raises(Conflict, match="lost with the database connection"):
+            check()
+
+
+def test_an_ended_run_publishes_nothing(store, driver):
+    run, grant = running(store, driver)
+    store.finish(run.id, detail=Detail.FAILED, now=LATER)
+    with pytest.raises(Conflict, match="its run has ended"):
+        store.publishing(grant.attempt_id).__enter__()
+
+
+# --- events ----------------------------------------------------------------------------------
+
+
+def test_every_change_is_an_event_with_its_actor(store, driver):
+    run, _ = accept(store)
+    store.queued(run.id, now=NOW)
+    run, grant = running(store, driver)
+    driver("finish", grant, "SUCCEEDED", 0, None, None)
+    store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER)
+    changes = [(e.old, e.new, e.actor) for e in store.events(run.id) if e.kind == "run.changed"]
+    assert changes == [
+        (None, "ACCEPTED", "test"),
+        ("ACCEPTED", "QUEUED", "test"),
+        ("QUEUED", "SUBMITTING", "test"),
+        ("SUBMITTING", "RUNNING", "driver"),
+        ("RUNNING", "SUCCEEDED", "test"),
+    ]
+    versions = [e.data["version"] for e in store.events(run.id) if e.kind == "run.changed"]
+    assert versions == [1, 2, 3, 4, 5]
+    assert versions[-1] == store.get(run.id).version
+
+
+def test_a_failure_is_told_in_its_event_by_its_first_line(store, driver):
+    run, _ = running(store, driver)
+    failure = Failure(FailureClass.USER_ERROR, "KeyError: 'k'\nTraceback")
+    store.finish(run.id, detail=Detail.FAILED, failure=failure, now=LATER)
+    assert store.events(run.id)[-1].data["failure"] == "KeyError: 'k'"
+
+
+def test_a_discarded_run_leaves_its_events(store, database):
+    run, _ = accept(store)
+    store.discard(run.id)
+    with psycopg.connect(database) as admin:
+        kinds = admin.execute("select kind from event where run_id = %s order by id", [run.id])
+        assert [kind for (kind,) in kinds] == ["run.changed", "run.discarded"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["delete from event", "update event set new = 'x'", "truncate event"],
+)
+def test_history_is_written_once(store, database, statement):
+    accept(store)
+    with (
+        psycopg.connect(database) as admin,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
+    ):
+        admin.execute(statement)
+
+
+# --- lists -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(store):
+    runs = [
+        open_run(
+            store,
+            RunRequest("a.py", job=f"job{i % 2}", labels={"n": str(i % 3), "x": "y"}),
+            dag_run_id=f"r{i}",
+            dag_id=f"job__job{i % 2}",
+        )
+        for i in range(7)
+    ]
+    store.finish(runs[0].id, detail=Detail.FAILED, now=LATER)
+    return [run.id for run in runs]
+
+
+def ids(page):
+    return [run.id for run in page.items]
+
+
+def test_runs_are_listed_newest_first_page_by_page(store, many):
+    seen, cursor = [], None
+    while True:
+        page = store.list(limit=3, cursor=cursor)
+        seen += ids(page)
+        if page.next is None:
+            break
+        cursor = page.next
+    assert seen == many[::-1]
+
+
+def test_a_full_last_page_has_no_next(store, many):
+    assert store.list(limit=7).next is None
+    assert store.list(limit=6).next is not None
+
+
+def test_runs_are_filtered(store, many):
+    assert ids(store.list(limit=9, state=State.FAILED)) == [many[0]]
+    assert ids(store.list(limit=9, job="job1")) == many[5::-2]
+    assert ids(store.list(limit=9, labels={"n": "1", "x": "y"})) == [many[4], many[1]]
+    assert ids(store.list(limit=9, dag_ids=["job__job0"], state=State.QUEUED)) == many[6:1:-2]
+    assert ids(store.list(limit=9, dag_ids=[])) == []
+    assert ids(store.list(limit=2, job="job0", cursor=str(many[6]))) == [many[4], many[2]]
+
+
+@pytest.mark.parametrize("cursor", ["x", "' or 1=1 --", "", "1"])
+def test_a_foreign_cursor_is_refused(store, cursor):
+    with pytest.raises(ConfigError, match="cursor"):
+        store.list(limit=1, cursor=cursor)
+
+
+def test_a_missing_run_is_told(store):
+    for call in (store.get, store.events, store.logs):
+        with pytest.raises(RunNotFound):
+            call(uuid4())
+    assert store.find(dag_id="x", dag_run_id="y") is None
+
+
+# --- logs ------------------------------------------------------------------------------------
+
+
+def write(driver, grant, first: int, *texts: str):
+    lines = [[1_700_000_000.5, "stdout", text] for text in texts]
+    return driver("log", grant, first, psycopg.types.json.Jsonb(lines))
+
+
+def texts(page):
+    return [line.line for line in page.items]
+
+
+def test_logs_are_read_page_by_page_without_gap_or_repeat(store, driver):
+    run, grant = running(store, driver)
+    assert write(driver, grant, 1, "1", "2", "3") == 4
+    assert write(driver, grant, 4, "4") == 5
+    assert write(driver, grant, 5, *map(str, range(5, 12))) == 12
+    for limit in range(1, 13):
+        seen, cursor = [], None
+        while (page := store.logs(run.id, cursor=cursor, limit=limit)).items:
+            assert len(page.items) <= limit
+            seen += texts(page)
+            cursor = page.next
+        assert seen == [str(n) for n in range(1, 12)]
+        assert not page.complete
+
+
+def test_a_log_is_complete_when_the_run_has_ended_and_all_is_read(store, driver):
+    run, grant = running(store, driver)
+    write(driver, grant, 1, "a", "b")
+    page = store.logs(run.id)
+    assert (page.complete, page.next) == (False, "1.2")
+    driver("finish", grant, "SUCCEEDED", 0, None, None)
+    store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER)
+    assert store.logs(run.id, limit=1).complete is False
+    end = store.logs(run.id, cursor=page.next)
+    assert (end.items, end.next, end.complete) == ([], None, True)
+
+
+def test_logs_of_all_attempts_follow_each_other(store, driver):
+    run, first = running(store, driver)
+    write(driver, first, 1, "first 1", "first 2")
+    driver("finish", first, "FAILED", 1, "INFRA", "x")
+    store.finish(run.id, detail=Detail.RETRY_WAIT, now=LATER)
+    second = store.start_attempt(run.id, backend="local", now=LATER)
+    driver("claim", second, "h")
+    write(driver, second, 1, "second 1")
+    page = store.logs(run.id, limit=2)
+    assert texts(page) == ["first 1", "first 2"]
+    assert texts(store.logs(run.id, cursor=page.next)) == ["second 1"]
+
+
+def test_lines_carry_their_time_and_stream(store, driver):
+    run, grant = running(store, driver)
+    write(driver, grant, 1, "x")
+    (line,) = store.logs(run.id).items
+    assert (line.at.isoformat(), line.stream) == ("2023-11-14T22:13:20.500000+00:00", "stdout")
+
+
+def test_a_run_without_lines_has_an_empty_log(store):
+    run = open_run(store)
+    page = store.logs(run.id)
+    assert (page.items, page.complete) == ([], False)
+    assert store.logs(run.id, cursor=page.next) == page
+
+
+@pytest.mark.parametrize("cursor", ["", "1", "1.", "a.b", "1.2.3", "-1.2", "1.2 ", "١.٢"])
+def test_a_foreign_log_cursor_is_refused(store, cursor):
+    run = open_run(store)
+    with pytest.raises(ConfigError, match="cursor"):
+        store.logs(run.id, cursor=cursor)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from dataharbour.errors import RunNotFound
+from dataharbour.jobs import watch
+from dataharbour.jobs.model import AttemptGrant, AttemptState
+from dataharbour.jobs.outcomes import Outcome, Patience, patience
+from dataharbour.jobs.store import RunStore
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def grant(store: RunStore, new_run: Callable[..., Any]) -> AttemptGrant:
+    grant = store.start_attempt(new_run().id, backend="plain", now=NOW)
+    store.submitted(grant.attempt_id, external_id="elsewhere:1:1", now=NOW)
+    return grant
+
+
+def settle(
+    database: str,
+    attempt_id: UUID,
+    *meanwhile: Callable[[], object],
+    wait: Patience | None = None,
+    after_s: float = 0.3,
+) -> tuple[Outcome, list[AttemptState], float]:
+    """Watch an attempt, doing something meanwhile: the outcome, what was seen, the seconds."""
+    seen: list[AttemptState] = []
+
+    async def both() -> Outcome:
+        watching = asyncio.create_task(
+            watch.until_settled(
+                database,
+                attempt_id,
+                patience=wait or patience(timeout_s=None, now=time.time()),
+                on_look=seen.append,
+            )
+        )
+        for step in meanwhile:
+            await asyncio.sleep(after_s)
+            await asyncio.to_thread(step)
+        return await asyncio.wait_for(watching, 15)
+
+    began = time.monotonic()
+    outcome = asyncio.run(both())
+    return outcome, seen, time.monotonic() - began
+
+
+def as_driver(database: str, grant: AttemptGrant, call: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(f"select driver.{call}", {"id": grant.attempt_id, "token": grant.token})
+
+
+@pytest.fixture
+def claim(database: str, grant: AttemptGrant) -> Callable[[], None]:
+    return lambda: as_driver(database, grant, "claim(%(id)s, %(token)s, 'h:1')")
+
+
+@pytest.fixture
+def finish(database: str, grant: AttemptGrant) -> Callable[[], None]:
+    call = "finish(%(id)s, %(token)s, 'SUCCEEDED', 0, null, null)"
+    return lambda: as_driver(database, grant, call)
+
+
+def test_the_end_is_heard_at_once(database, grant, claim, finish):
+    outcome, seen, seconds = settle(database, grant.attempt_id, claim, finish)
+    assert outcome is Outcome.ENDED
+    assert [str(state.observed) for state in seen] == ["SUBMITTED", "RUNNING"]
+    assert seconds < 2
+
+
+def test_an_end_before_the_watch_began_is_seen(database, grant, claim, finish):
+    claim()
+    finish()
+    assert settle(database, grant.attempt_id)[0] is Outcome.ENDED
+
+
+def test_other_runs_do_not_wake_it(database, grant, claim, finish, new_run):
+    outcome, seen, _ = settle(database, grant.attempt_id, new_run, new_run, claim, finish)
+    assert outcome is Outcome.ENDED
+    assert len(seen) == 2
+
+
+def test_two_watchers_do_no_harm(database, grant, claim, finish):
+    def another() -> None:
+        claim()
+        finish()
+        assert settle(database, grant.attempt_id)[0] is Outcome.ENDED
+
+    assert settle(database, grant.attempt_id, another)[0] is Outcome.ENDED
+
+
+def test_it_outlives_its_connection(database, grant, claim, finish, monkeypatch):
+    monkeypatch.setattr(watch, "_RECONNECT_S", 0.1)
+
+    def cut() -> None:
+        with psycopg.connect(database) as connection:
+            found = connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'dataharbour trigger'"
+            ).fetchall()
+        assert found == [(True,)]
+
+    outcome, _, _ = settle(database, grant.attempt_id, cut, claim, finish)
+    assert outcome is Outcome.ENDED
+
+
+def test_a_lapsed_lease_is_noticed(database, grant, claim, monkeypatch):
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.2)
+
+    def lapse() -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute("update attempt set lease_until = clock_timestamp()")
+
+    assert settle(database, grant.attempt_id, claim, lapse)[0] is Outcome.LAPSED
+
+
+def test_a_driver_that_never_comes_is_noticed(database, grant, monkeypatch):
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.2)
+    now = time.time()
+    wait = Patience(since=now, claim_by=now + 0.5, end_by=None)
+    assert settle(database, grant.attempt_id, wait=wait)[0] is Outcome.UNCLAIMED
+
+
+def test_the_deadline_is_kept(database, grant, claim, monkeypatch):
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.2)
+    claim()
+    now = time.time()
+    wait = Patience(since=now, claim_by=now + 0.5, end_by=now + 0.5)
+    assert settle(database, grant.attempt_id, wait=wait)[0] is Outcome.OVERDUE
+
+
+def test_an_attempt_that_is_not_there_is_an_error(database):
+    with pytest.raises(RunNotFound, match="no attempt"):
+        settle(database, uuid4())

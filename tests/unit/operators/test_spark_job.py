@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+import threading
+import time
+
+import pytest
+
+from dataharbour.jobs.model import Detail, FailureClass
+from dataharbour.testing.runs import sales, sales_request, starts
+
+LINE = re.compile(r"\S+ \[\w+ +\] (.*)\[airflow\.task\.operators\S*SparkJobOperator\].*")
+
+FAILS_ONCE = """
+    import pathlib, sys
+    mark = pathlib.Path(sys.argv[1])
+    if not mark.exists():
+        mark.touch()
+        raise RuntimeError("the first time")
+"""
+
+
+@pytest.fixture
+def task_log(capfd):
+    """The lines that the operator wrote into the task log."""
+
+    def lines() -> list[str]:
+        out, _ = capfd.readouterr()
+        written = (LINE.fullmatch(line) for line in out.splitlines())
+        return [match[1].rstrip() for match in written if match]
+
+    return lines
+
+
+def only_run(installation):
+    [run] = installation.store().list(limit=10).items
+    return run
+
+
+def declare_sales(installation, **fields):
+    """The job `sales`, which writes the table gold/sales."""
+    request = sales_request(installation, count=3)
+    installation.job(
+        "sales",
+        application=request.application,
+        args=list(request.args),
+        outputs=[{"table": "gold/sales"}],
+        **fields,
+    )
+
+
+def test_a_one_off_application_runs(installation, run_dag, task_log):
+    app = installation.application("import sys; print('given', *sys.argv[1:])")
+    done = run_dag("spark_job", application=app, args=["a b", "{lake}"], backend="local")
+    run = only_run(installation)
+    assert done.state == "success"
+    assert (run.state, run.principal, run.attempt) == ("SUCCEEDED", "dag_test", 1)
+    assert (run.dag_id, run.task_id, run.map_index) == ("spark_job", "run", -1)
+    assert f"given a b {installation.lake.as_uri()}" in task_log()
+
+
+def test_it_tells_what_became_of_the_run(installation, run_dag):
+    app = installation.application("")
+    done = run_dag("spark_job", application=app, backend="local")
+    run = only_run(installation)
+    assert done.xcom == {
+        "run_id": str(run.id),
+        "state": "SUCCEEDED",
+        "attempt": 1,
+        "duration_s": run.duration_s,
+        "result": {"tables": {}, "quality": None},
+    }
+    assert done.links == {
+        "_link_RunLink": f"/dataharbour/api/v1/runs/{run.id}",
+        "_link_RunLogLink": f"/dataharbour/api/v1/runs/{run.id}/logs",
+    }
+
+
+def test_empty_fields_of_the_form_are_no_values(installation, run_dag):
+    app = installation.application("import sys; assert not sys.argv[1:]")
+    empty = dict.fromkeys(("args", "conf", "labels", "timeout_s"))
+    done = run_dag("spark_job", application=app, backend="local", **empty)
+    assert done.state == "success"
+
+
+def test_what_a_user_gives_is_never_a_template(installation, run_dag, task_log):
+    app = installation.application("import sys; print('given', *sys.argv[1:])")
+    args = ["{{{{ 6 * 7 }}}}", "{{% if %}}"]  # doubled: braces of ours
+    assert run_dag("spark_job", application=app, args=args, backend="local").state == "success"
+    assert "given {{ 6 * 7 }} {% if %}" in task_log()
+
+
+def test_a_declared_job_runs_with_its_params_and_publishes(installation, run_dag):
+    declare_sales(installation, params={"day": {"type": "string", "default": "monday"}})
+    done = run_dag("job__sales", day="friday")
+    run = only_run(installation)
+    assert done.state == "success"
+    assert (run.job, run.params) == ("sales", {"day": "friday"})
+    assert sales(installation) == [0, 1, 2]
+
+
+def test_each_published_table_is_an_asset_event_with_its_facts(installation, run_dag):
+    suite = installation.sales_suite(at_most=10)
+    declare_sales(installation, expectations=suite)
+    done = run_dag("job__sales")
+    [(uri, extra)] = done.assets.items()
+    assert uri == "dataharbour://table/gold/sales"
+    assert extra["run_id"] == str(only_run(installation).id)
+    assert (extra["rows"], extra["files"]) == (3, 1)
+    assert extra["bytes"] > 0
+    quality = extra["quality"]
+    assert (quality["suite"], quality["verdict"], quality["rules"]) == ("sales", "passed", 1)
+
+
+def test_a_broken_rule_fails_the_task_once_and_publishes_nothing(installation, run_dag, task_log):
+    suite = installation.sales_suite(at_most=1)
+    declare_sales(installation, expectations=suite, retries=3)
+    done = run_dag("job__sales")
+    run = only_run(installation)
+    assert (done.state, done.tries, done.assets) == ("failed", 1, {})
+    assert run.failure is not None
+    assert run.failure.failure_class is FailureClass.QUALITY
+    assert sales(installation) == []
+    assert any("1 of 1 rules are not kept" in line for line in task_log())
+
+
+def test_a_failing_application_fails_the_task_once(installation, run_dag, task_log):
+    app = installation.application("raise ValueError('no such day')")
+    done = run_dag("spark_job", application=app, backend="local")
+    run = only_run(installation)
+    assert (done.state, done.tries) == ("failed", 1)
+    assert (run.detail, run.attempt) == (Detail.FAILED, 1)
+    assert task_log()[-1] == (f"Run {run.id} is FAILED (USER_ERROR): ValueError: no such day")
+
+
+def test_a_retry_of_the_job_is_a_retry_of_the_task(installation, run_dag):
+    app = installation.application(FAILS_ONCE)
+    mark = str(installation.root / "mark")
+    installation.job("flaky", application=app, args=[mark], retries=1, retry_delay_s=0)
+    done = run_dag("job__flaky")
+    run = only_run(installation)
+    assert (done.state, done.tries) == ("success", 2)
+    assert (run.detail, run.attempt) == (Detail.SUCCEEDED, 2)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        pytest.param({"application": "none.py"}, "no application 'none.py'", id="unknown"),
+        pytest.param({"application": "/etc/passwd"}, "not allowed", id="outside"),
+        pytest.param({"conf": {"spark.jars": "x.jar"}}, "'spark.jars' may not be set", id="conf"),
+        pytest.param({"args": ["{nothing}"]}, "'{nothing}', which is no placeholder", id="args"),
+    ],
+)
+def test_a_wrong_request_fails_at_once_and_says_why(installation, run_dag, params, message):
+    app = installation.application("")
+    done = run_dag("spark_job", **{"application": app, "backend": "local", **params})
+    run = only_run(installation)
+    assert (done.state, done.tries) == ("failed", 1)
+    assert run.detail is Detail.FAILED
+    assert run.failure is not None
+    assert run.failure.failure_class is FailureClass.CONFIG
+    assert message in run.failure.message
+
+
+def test_a_long_job_is_waited_for_in_the_triggerer(installation, run_dag, task_log):
+    app = installation.application("""
+        import time
+        print("early", flush=True)
+        time.sleep(2)
+        print("late")
+    """)
+    done = run_dag("spark_job", task={"in_place_s": 0.8}, application=app, backend="local")
+    assert done.state == "success"
+    lines = task_log()
+    assert [line for line in lines if line in ("early", "late")] == ["early", "late"]
+    assert "::group::Driver log, continued" in lines
+    assert only_run(installation).attempt == 1
+
+
+def test_a_failure_in_the_triggerer_reads_the_same(installation, run_dag, task_log):
+    app = installation.application("import time; time.sleep(1); raise ValueError('late')")
+    done = run_dag("spark_job", task={"in_place_s": 0}, application=app, backend="local")
+    assert (done.state, done.tries) == ("failed", 1)
+    assert task_log()[-1].endswith("is FAILED (USER_ERROR): ValueError: late")
+
+
+def test_the_kill_of_a_task_stops_its_driver(installation, run_dag):
+    from dataharbour.operators.spark_job import SparkJobOperator
+
+    app = installation.application("import time; time.sleep(60)")
+
+    def kill() -> None:
+        while not (runs := installation.store().list(limit=1).items) or runs[0].started_at is None:
+            time.sleep(0.1)
+        task = SparkJobOperator(task_id="run")
+        task.run_id = str(runs[0].id)
+        task.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = run_dag("spark_job", application=app, backend="local")
+    killer.join()
+    run = only_run(installation)
+    assert done.state == "failed"
+    assert run.detail is Detail.CANCELLED
+    assert [e.actor for e in installation.store().events(run.id) if e.new == "CANCELLING"] == [
+        "airflow"
+    ]
+
+
+def test_a_time_limit_ends_the_run_as_timed_out(installation, run_dag):
+    app = installation.application("import time; time.sleep(60)")
+    done = run_dag("spark_job", application=app, backend="local", timeout_s=1)
+    run = only_run(installation)
+    assert done.state == "failed"
+    assert run.detail is Detail.TIMED_OUT
+
+
+def test_starts_are_counted(installation, run_dag):
+    declare_sales(installation)
+    run_dag("job__sales")
+    run_dag("job__sales")
+    assert starts(installation) == 2
+    assert [run.attempt for run in installation.store().list(limit=9).items] == [1, 1]

@@ -1,0 +1,157 @@
+"""The contract with Airflow's private modules, asked in a process of its own.
+
+A real metadata database, real users and tokens of SimpleAuthManager; no server.
+`tests/integration/test_api_live.py` asks the rest over HTTP.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ASK = """
+import asyncio, json, os
+from airflow.api_fastapi.app import init_auth_manager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.utils.db import initdb
+from fastapi import Request
+
+from dataharbour import airflow_compat
+from dataharbour.errors import DataHarbourError
+
+initdb()
+manager = init_auth_manager()
+access = airflow_compat.AirflowAccess()
+
+
+def request(**headers):
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": raw, "state": {}})
+
+
+def told(call, *args):
+    try:
+        return call(*args)
+    except DataHarbourError as error:
+        return [error.code, error.problem, error.remedy]
+
+
+def asked(coroutine):
+    return told(asyncio.run, coroutine)
+
+
+answers = {"users": {}}
+for role in ("viewer", "user", "op", "admin"):
+    token = manager.generate_jwt(SimpleAuthManagerUser(username=role, role=role))
+    by_header = asyncio.run(access.authenticate(request(authorization=f"Bearer {token}")))
+    by_cookie = asyncio.run(access.authenticate(request(cookie=f"_token={token}")))
+    answers["users"][role] = {
+        "name": access.name(by_header),
+        "cookie_name": access.name(by_cookie),
+        "read": access.may_read_runs(by_header, "spark_job"),
+        "read_any": access.may_read_runs(by_header, None),
+        "trigger": access.may_trigger(by_header, "spark_job"),
+        "operate": access.may_operate(by_header),
+        "dags": sorted(access.readable_dags(by_header)),
+    }
+answers["cookie_becomes"] = access.credential(request(cookie="_token=abc"))
+answers["header_wins"] = access.credential(request(authorization="Bearer h", cookie="_token=c"))
+answers["anonymous"] = asked(access.authenticate(request()))
+answers["garbage"] = asked(access.authenticate(request(authorization="Bearer garbage")))
+answers["basic"] = asked(access.authenticate(request(authorization="Basic YTpi")))
+answers["no_connection"] = told(airflow_compat.database_conninfo)
+
+os.environ["AIRFLOW_CONN_DATAHARBOUR_DB"] = json.dumps({
+    "conn_type": "postgres", "host": "h", "port": 5, "login": "u", "password": "p w", "schema": "d"
+})
+from psycopg.conninfo import conninfo_to_dict
+found = conninfo_to_dict(told(airflow_compat.database_conninfo))
+answers["conninfo"] = {name: found[name] for name in ("host", "port", "user", "password", "dbname")}
+
+answers["base_url"] = airflow_compat.base_url()
+os.environ["AIRFLOW__API__BASE_URL"] = "https://ops.example/airflow/"
+answers["given_base_url"] = airflow_compat.base_url()
+
+from airflow import settings
+with settings.engine.begin() as connection:
+    connection.exec_driver_sql("drop table dag_bundle_team")
+answers["database_broken"] = told(access.readable_dags, by_header)
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    home: Path = tmp_path_factory.mktemp("airflow")
+    environ = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer,user:user,op:op,admin:admin",
+        "AIRFLOW__API__PORT": "21099",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "s" * 64,
+        "_AIRFLOW_PROCESS_CONTEXT": "server",  # as the API server sets it
+    }
+    asked = subprocess.run(
+        [sys.executable, "-c", ASK], env=environ, capture_output=True, text=True, cwd=home
+    )
+    assert asked.returncode == 0, asked.stderr[-4000:]
+    return json.loads(asked.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("role", "trigger", "operate"),
+    [
+        ("viewer", False, False),
+        ("user", True, False),
+        ("op", True, True),
+        ("admin", True, True),
+    ],
+)
+def test_roles_have_the_rights_that_the_api_counts_on(answers, role, trigger, operate):
+    found = answers["users"][role]
+    assert found["name"] == found["cookie_name"] == role
+    assert (found["read"], found["read_any"]) == (True, True)
+    assert (found["trigger"], found["operate"]) == (trigger, operate)
+    assert found["dags"] == []
+
+
+def test_the_credential_is_the_callers_own(answers):
+    assert answers["cookie_becomes"] == "Bearer abc"
+    assert answers["header_wins"] == "Bearer h"
+
+
+@pytest.mark.parametrize("who", ["anonymous", "garbage", "basic"])
+def test_who_cannot_prove_who_they_are_is_not_authenticated(answers, who):
+    code, problem, remedy = answers[who]
+    assert code == "not-authenticated"
+    assert "signed-in user" in problem
+    assert "/auth/token" in remedy
+
+
+def test_the_connection_is_read_as_airflow_has_it(answers):
+    assert answers["conninfo"] == {
+        "host": "h",
+        "port": "5",
+        "user": "u",
+        "password": "p w",
+        "dbname": "d",
+    }
+
+
+def test_a_missing_connection_is_named(answers):
+    code, problem, remedy = answers["no_connection"]
+    assert code == "config"
+    assert "dataharbour_db" in problem
+    assert "Admin > Connections" in remedy
+
+
+def test_airflows_address_is_the_configured_one_or_its_port(answers):
+    assert answers["base_url"] == "http://127.0.0.1:21099"
+    assert answers["given_base_url"] == "https://ops.example/airflow"
+
+
+def test_a_broken_metadata_database_is_unavailable_and_no_traceback(answers):
+    assert answers["database_broken"][0] == "unavailable"
