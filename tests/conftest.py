@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import secrets
@@ -14,11 +15,14 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import conninfo, sql
+
+if TYPE_CHECKING:
+    from dataharbour.testing.running_platform import RunningPlatform
 
 DRIVER_PASSWORD = "driver-password-of-the-tests"
 
@@ -44,6 +48,7 @@ def postgres() -> Iterator[str]:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                preexec_fn=_end_with_the_tests,
                 **owner,
             )
         admin = f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
@@ -54,6 +59,15 @@ def postgres() -> Iterator[str]:
             server.send_signal(signal.SIGQUIT)  # "immediate": the data is thrown away
             server.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[RunningPlatform]:
+    """The embedded platform, started once per test run."""
+    from dataharbour.testing.running_platform import running_platform
+
+    with running_platform() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +146,11 @@ def _owner(data: Path) -> dict[str, Any]:
     nobody = pwd.getpwnam("nobody")
     os.chown(data, nobody.pw_uid, nobody.pw_gid)
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _end_with_the_tests() -> None:
+    """Linux sends the server SIGQUIT when this process is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _free_port() -> int:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from dataharbour.platform import launch
-from dataharbour.platform.layout import Home
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.platform.supervise import Supervisor
+from dataharbour.testing.running_platform import RunningPlatform, running_platform
 
 DAGS = Path(__file__).parent / "dags"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass
 class BenchPlatform:
-    """A running platform and how to talk to it."""
+    """A running platform, with the DAGs of this folder, whose Airflow can be reconfigured."""
 
-    home: Home
-    environment: dict[str, str]
-    up_s: float
+    def __init__(self, running: RunningPlatform) -> None:
+        self.home = running.home
+        self.environment = running.environment
 
     @property
     def pids(self) -> list[int]:
@@ -82,41 +75,19 @@ class BenchPlatform:
         raise SystemExit(f"{wanted_dag} did not appear within 120 s")
 
 
-def harbour(home: Path, *arguments: str) -> str:
-    """Run a verb; its standard output."""
-    return subprocess.run(
-        [sys.executable, "-m", "dataharbour.cli", *arguments],
-        env={**os.environ, "HARBOUR_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    ).stdout
-
-
 @contextmanager
-def running_platform() -> Iterator[BenchPlatform]:
-    """A platform in a temporary folder, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="harbour-bench-"))
-    folder.chmod(0o711)
-    home = folder / "home"
-    try:
-        began = time.monotonic()
-        harbour(home, "up", "--no-tour")
-        up_s = time.monotonic() - began
-        variables: dict[str, Any] = json.loads(harbour(home, "env", "-o", "json"))
-        platform = BenchPlatform(Home(home), variables, up_s)
-        bundles = [
-            {
-                "name": name,
-                "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-                "kwargs": {"path": str(path)},
-            }
-            for name, path in (("dags-folder", ROOT / "dags"), ("bench", DAGS))
-        ]
+def bench_platform() -> Iterator[BenchPlatform]:
+    """A platform that also serves the DAGs of this folder, gone afterwards."""
+    bundles = [
+        {
+            "name": name,
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(path)},
+        }
+        for name, path in (("dags-folder", ROOT / "dags"), ("bench", DAGS))
+    ]
+    with running_platform() as running:
+        platform = BenchPlatform(running)
         platform.set_airflow("dag_processor", "dag_bundle_config_list", json.dumps(bundles))
         platform.restart_airflow()
         yield platform
-    finally:
-        harbour(home, "destroy", "--yes")
-        folder.rmdir()

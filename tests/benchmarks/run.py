@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_platform import ROOT, BenchPlatform, harbour, running_platform
+from bench_platform import ROOT, BenchPlatform, bench_platform
 from measure import Spread, cpu_seconds, pss_bytes, spread, timed
+
+from dataharbour.testing.running_platform import run_harbour
 
 RUNS = 7
 SLEEPS = ("0.05", "0.1", "0.2", "0.5", "1")
@@ -42,27 +44,27 @@ def up(options: argparse.Namespace) -> dict[str, Any]:
     folder.chmod(0o711)
     home = folder / "home"
     try:
-        first = timed(lambda: harbour(home, "up", "--no-tour"))
+        first = timed(lambda: run_harbour(home, "up", "--no-tour"))
         again, downs = [], []
         for _ in range(options.runs):
-            downs.append(timed(lambda: harbour(home, "down")))
-            again.append(timed(lambda: harbour(home, "up", "--no-tour")))
+            downs.append(timed(lambda: run_harbour(home, "down")))
+            again.append(timed(lambda: run_harbour(home, "up", "--no-tour")))
         return {"first up, s": first, "down, s": spread(downs), "second up, s": spread(again)}
     finally:
-        harbour(home, "destroy", "--yes")
+        run_harbour(home, "destroy", "--yes")
         folder.rmdir()
 
 
 def trigger(options: argparse.Namespace) -> dict[str, Any]:
     """POST of a DAG run to the success of its one empty task."""
-    with running_platform() as platform:
+    with bench_platform() as platform:
         return {"POST to success of an empty task, s": trigger_latency(platform, options.runs * 3)}
 
 
 def curve(options: argparse.Namespace) -> dict[str, Any]:
     """Idle CPU against trigger latency, over the scheduler's idle sleep."""
     found = {}
-    with running_platform() as platform:
+    with bench_platform() as platform:
         for sleep_s in SLEEPS:
             platform.set_airflow("scheduler", "scheduler_idle_sleep_time", sleep_s)
             platform.restart_airflow()
@@ -77,7 +79,7 @@ def curve(options: argparse.Namespace) -> dict[str, Any]:
 
 def idle(options: argparse.Namespace) -> dict[str, Any]:
     """CPU and memory of the platform when nothing is asked of it but its own schedules."""
-    with running_platform() as platform:
+    with bench_platform() as platform:
         time.sleep(60)  # the start's own work is over
         cpu = idle_cpu(platform, options.idle_s)
         return {
@@ -90,7 +92,7 @@ def idle(options: argparse.Namespace) -> dict[str, Any]:
 
 def flights(options: argparse.Namespace) -> dict[str, Any]:
     """The flights job by REST on the warm server, beside spark-submit of the same file."""
-    with running_platform() as platform:
+    with bench_platform() as platform:
         body = {
             "application": "flights_delays.py",
             "args": ["--raw", "{lake}/raw/nycflights13", "--output", "{output}"],
@@ -170,9 +172,9 @@ def _order(turn: int, *measures: list[float]) -> list[list[float]]:
 
 def _bare_spark_submit() -> None:
     import pyspark
-    from dataharbour.platform.java import find_java
 
     from dataharbour.platform import sample_data
+    from dataharbour.platform.java import find_java
     from dataharbour.storage.folder import FolderStore
 
     folder = Path(tempfile.gettempdir()) / "harbour-bench-bare"
@@ -184,7 +186,7 @@ def _bare_spark_submit() -> None:
          str(ROOT / "spark_jobs" / "flights_delays.py"),
          "--raw", (folder / "raw" / "nycflights13").as_uri(),
          "--output", (folder / "out").as_uri()],
-        env={**os.environ, "JAVA_HOME": str(find_java())},
+        env={**os.environ, "JAVA_HOME": str(find_java().home)},
         check=True,
         capture_output=True,
     )  # fmt: skip

@@ -31,6 +31,13 @@ def declare(settings, tmp_path):
             id="a-schedule-cannot-fill-params",
         ),
         pytest.param({"params": {"n": {"type": "integer", "default": "x"}}}, id="bad-default"),
+        pytest.param(
+            {
+                "schedule": "@daily",
+                "params": {"day": {"type": "string", "format": "date", "default": "soon"}},
+            },
+            id="a-default-that-only-airflow-refuses",
+        ),
     ],
 )
 def test_a_broken_file_takes_away_only_its_own_dag(declare, parse, broken):

@@ -37,12 +37,17 @@ def index(new_index, wheelhouse):
 
 
 @pytest.fixture
-def small(new_checkout, index, wheelhouse, tmp_path):
+def small(new_checkout, index, wheelhouse):
     """A checkout of the small set, with a cache of its own."""
     trial = new_checkout()
     trial.require({path.name.split("-")[0].replace("_", "-") for path in wheelhouse.iterdir()})
-    trial.environment |= {"PIP_INDEX_URL": index.url, "UV_CACHE_DIR": str(tmp_path / "cache")}
+    trial.environment |= {"PIP_INDEX_URL": index.url, "UV_CACHE_DIR": str(cache_of(trial))}
     return trial
+
+
+def cache_of(trial: Any) -> Path:
+    """uv's cache of one checkout, which goes with it."""
+    return trial.root.parent / "cache"
 
 
 def cli(done: subprocess.CompletedProcess[str]) -> list[Any]:
@@ -454,7 +459,7 @@ def test_credentials_are_neither_arguments_nor_told(small, index, tmp_path):
     tools.mkdir()
     shutil.copy2(small.venv / "bin" / "uv", tools)  # so that it is uv that meets the refusal
     shutil.rmtree(small.venv)
-    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(cache_of(small))
     index.credentials = "me:another"
     failed = small.harbour(
         "x",
@@ -615,10 +620,10 @@ def test_temporary_folders_that_cannot_be_used_do_not_matter(small):
 
 
 @NEEDS_ROOT
-def test_installed_by_root_everybody_can_read_it_whatever_the_umask(small, tmp_path):
+def test_installed_by_root_everybody_can_read_it_whatever_the_umask(small):
     small.harbour("x")
     shutil.rmtree(small.venv)
-    for path in (tmp_path / "cache").rglob("*"):  # as another program of root may leave it
+    for path in cache_of(small).rglob("*"):  # as another program of root may leave it
         path.chmod(path.stat().st_mode & 0o700)
     done = subprocess.run(
         ["sh", "-c", 'umask 077; exec "$0" x', str(small.root / "harbour")],

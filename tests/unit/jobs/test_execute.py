@@ -9,15 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from dataharbour.errors import ApplicationNotFound, ConfNotAllowed, JobFailed
+from dataharbour.errors import ApplicationNotFound, ConfNotAllowed, JobFailed, Unavailable
 from dataharbour.jobs import execute
+from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.execute import BY_AIRFLOW, Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.model import Detail, FailureClass, Output, Run, RunRequest
 from dataharbour.jobs.outcomes import Outcome
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.fixtures import Installation, installation
-from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of
+from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of, starts
 
 __all__ = ["installation"]
 
@@ -50,6 +51,7 @@ def test_a_run_passes_every_state_and_publishes_what_it_wrote(site, installation
     assert done.run.result == {
         "tables": {"gold/sales": {"rows": 3, "files": 1, "bytes": size}},
         "quality": None,
+        "clears": 0,
     }
     assert sales(installation) == [0, 1, 2]
     assert lines == ["staged 3.parquet"]
@@ -82,32 +84,51 @@ def test_a_retry_is_a_new_attempt_and_the_run_stays_the_same(site, installation)
             raise RuntimeError("first time")
     """)
     request = RunRequest(application=app, args=(str(installation.root / "mark"),), backend="local")
-    first = carry_out(site, request, attempts=2)
+    first = carry_out(site, request, caller=replace(CALLER, attempts=2))
     assert first.goes_on
-    second = carry_out(site, request, attempts=2)
+    second = carry_out(site, request, caller=replace(CALLER, attempts=2))
     assert (second.run.id, second.run.attempt) == (first.run.id, 2)
     assert second.run.detail is Detail.SUCCEEDED
 
 
 def test_a_job_without_retries_is_not_started_again(site, installation):
     app = installation.application("raise RuntimeError('no')")
-    done = carry_out(site, RunRequest(application=app, backend="local"), attempts=1)
+    done = carry_out(site, RunRequest(application=app, backend="local"))
     assert done.run.detail is Detail.FAILED
 
 
 def test_nothing_waits_for_a_retry_that_airflow_will_not_make(site, installation):
     app = installation.application("raise RuntimeError('no')")
     request = RunRequest(application=app, backend="local")
-    assert carry_out(site, request, attempts=5, may_retry=False).run.detail is Detail.FAILED
+    last = replace(CALLER, attempts=5, may_retry=False)
+    assert carry_out(site, request, caller=last).run.detail is Detail.FAILED
 
 
 def test_a_declared_table_that_was_not_written_fails_the_run(site, installation):
     app = installation.application("print('nothing')")
     request = RunRequest(application=app, backend="local", outputs=(Output("gold/sales"),))
-    done = carry_out(site, request, attempts=3)
+    done = carry_out(site, request, caller=replace(CALLER, attempts=3))
     assert done.run.detail is Detail.FAILED
     assert done.run.failure is not None
     assert "gold/sales" in done.run.failure.message
+
+
+@pytest.mark.parametrize(
+    ("may_retry", "expected"),
+    [
+        pytest.param(True, Detail.FINALIZING, id="the-next-try-goes-on"),
+        pytest.param(False, Detail.FAILED, id="nobody-comes-again"),
+    ],
+)
+def test_outputs_that_cannot_be_published_now(site, installation, may_retry, expected):
+    away = LakeEndpoint("s3a://lake", "http://127.0.0.1:9", "us-east-1", "key", "secret")
+    request = sales_request(installation)
+    with pytest.raises(Unavailable):
+        carry_out(replace(site, lake=away), request, caller=replace(CALLER, may_retry=may_retry))
+    run = site.store.find(dag_id=CALLER.dag_id, dag_run_id=CALLER.dag_run_id)
+    assert run is not None
+    assert run.detail is expected
+    assert (run.failure is not None) is (expected is Detail.FAILED)
 
 
 # --- the gate ---------------------------------------------------------------------------
@@ -117,7 +138,7 @@ def test_what_the_gate_refuses_is_not_published(site, installation):
     carry_out(site, sales_request(installation, count=2))
     suite = installation.sales_suite(at_most=3)
     request = replace(sales_request(installation, count=7), expectations=suite)
-    done = carry_out(site, request, caller=SECOND, attempts=3)
+    done = carry_out(site, request, caller=replace(SECOND, attempts=3))
     assert done.run.detail is Detail.FAILED
     assert done.run.failure is not None
     assert done.run.failure.failure_class is FailureClass.QUALITY
@@ -152,7 +173,7 @@ def test_a_wrong_request_ends_its_run_at_once(site, installation, changes, error
     run = open_run(site, request, caller=CALLER)
     with pytest.raises(error) as caught:
         begin(site, run)
-    execute.refuse(site, CALLER, caught.value)
+    execute.refuse(site, caught.value, caller=CALLER)
     ended = site.store.get(run.id)
     assert (ended.detail, ended.attempt) == (Detail.FAILED, 0)
     assert ended.failure is not None
@@ -202,10 +223,16 @@ def test_airflow_stops_a_driver_before_it_kills_the_task(site, sleeping):
     assert ended.ended_at is not None
 
 
+def test_a_driver_that_takes_its_time_is_not_reported_as_gone(site, sleeping):
+    run = started(site, sleeping)
+    assert not execute.cancel(site.store, run.id, within_s=0, clock=site.clock)
+    assert site.store.get(run.id).detail is Detail.CANCELLING
+
+
 def test_a_task_that_waits_hears_of_the_cancellation(site, sleeping):
     run = started(site, sleeping)
     threading.Timer(0.3, lambda: site.store.cancel(run.id, now=site.clock())).start()
-    done = carry_out(site, sleeping, attempts=3)
+    done = carry_out(site, sleeping, caller=replace(CALLER, attempts=3))
     assert done.run.detail is Detail.CANCELLED
     assert not done.goes_on
 
@@ -241,11 +268,36 @@ def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping):
     run = started(site, sleeping)
     attempt = site.store.wait(run.id, timeout_s=0)
     with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
-        done = execute.conclude(
-            site, run, attempt, Outcome.OVERDUE, attempts=1, may_retry=True, gate=gate
-        )
+        done = execute.conclude(site, run, attempt, Outcome.OVERDUE, caller=CALLER, gate=gate)
     assert done.run.detail is Detail.TIMED_OUT
     assert site.store.wait(run.id, timeout_s=0).ended
+
+
+# --- the task comes again -----------------------------------------------------------------------
+
+
+def test_a_success_that_airflow_did_not_hear_of_is_told_again(site, installation):
+    first = carry_out(site, sales_request(installation))
+    again = carry_out(site, sales_request(installation))
+    assert again.run == first.run
+    assert starts(installation) == 1
+
+
+def test_a_failure_that_airflow_did_not_hear_of_is_told_again(site, installation):
+    app = installation.application("raise RuntimeError('no')")
+    request = RunRequest(application=app, backend="local")
+    first, again = carry_out(site, request), carry_out(site, request)
+    assert again.run == first.run
+    assert again.failure == first.failure
+
+
+def test_a_task_that_is_cleared_after_its_end_gets_a_new_run(site, installation):
+    first = carry_out(site, sales_request(installation))
+    cleared = replace(CALLER, clears=1)
+    second = carry_out(site, sales_request(installation), caller=cleared)
+    assert second.run.retry_of == first.run.id
+    assert second.run.detail is Detail.SUCCEEDED
+    assert starts(installation) == 2
 
 
 # --- drivers die -----------------------------------------------------------------------------

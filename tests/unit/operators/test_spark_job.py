@@ -68,7 +68,7 @@ def test_it_tells_what_became_of_the_run(installation, run_dag):
         "state": "SUCCEEDED",
         "attempt": 1,
         "duration_s": run.duration_s,
-        "result": {"tables": {}, "quality": None},
+        "result": {"tables": {}, "quality": None, "clears": 0},
     }
     assert done.links == {
         "_link_RunLink": f"/dataharbour/api/v1/runs/{run.id}",
@@ -121,7 +121,8 @@ def test_a_broken_rule_fails_the_task_once_and_publishes_nothing(installation, r
     assert run.failure is not None
     assert run.failure.failure_class is FailureClass.QUALITY
     assert sales(installation) == []
-    assert any("1 of 1 rules are not kept" in line for line in task_log())
+    assert "gold/sales" in run.failure.message
+    assert task_log()[-1].endswith(f"is FAILED (QUALITY): {run.failure.message.splitlines()[0]}")
 
 
 def test_a_failing_application_fails_the_task_once(installation, run_dag, task_log):

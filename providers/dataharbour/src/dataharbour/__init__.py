@@ -1,0 +1,1 @@
+"""DataHarbour: operations of a lakehouse as Airflow DAGs."""

@@ -1,7 +1,7 @@
 """Tickets that sign somebody in once: made by the command line, taken by the API server.
 
-A ticket stands in a link; the token that it is worth lies in a file (0600) of the state folder whose
-name is the ticket's hash, and which is gone as soon as it was read.
+A ticket stands in a link; the token that it is worth lies in a file (0600) of the state folder
+whose name is the ticket's hash, and which is gone as soon as it was read.
 """
 
 from __future__ import annotations

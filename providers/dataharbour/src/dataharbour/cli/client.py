@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataharbour.errors import ConfigError, DataHarbourError, PlatformError
@@ -159,6 +158,7 @@ def load_client(environ: Mapping[str, str] = os.environ) -> Client:
 
     Raises:
         ConfigError: neither is there.
+        PlatformError: the platform of this checkout does not run.
     """
     url, token = environ.get("DATAHARBOUR_URL"), environ.get("DATAHARBOUR_TOKEN")
     if url and token:
@@ -169,33 +169,18 @@ def load_client(environ: Mapping[str, str] = os.environ) -> Client:
             f"{missing} is not set, its companion is.",
             'Set both or none; for the platform of this checkout: eval "$(./harbour env)".',
         )
-    path = _client_file(environ)
+    from dataharbour.platform.environment import environment
+    from dataharbour.platform.layout import find_checkout, find_home
+
     try:
-        known = json.loads(path.read_text())
-        return Client(known["url"].rstrip("/"), known["token"])
-    except FileNotFoundError:
-        raise ConfigError(
-            f"No platform is running here ({path} is missing).",
-            "Start it: ./harbour up. For another one set DATAHARBOUR_URL and DATAHARBOUR_TOKEN.",
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ConfigError(
-            f"{path} is not readable as {{url, token}}.", "Write it anew: ./harbour up."
-        ) from None
-
-
-def _client_file(environ: Mapping[str, str]) -> Path:
-    from dataharbour.platform.layout import Home, find_checkout, find_home
-
-    if environ.get("HARBOUR_HOME"):
-        return Home(Path(environ["HARBOUR_HOME"]).expanduser()).client_file
-    try:
-        return find_home(find_checkout(), environ).client_file
+        home = find_home(find_checkout(), environ)
     except PlatformError as error:
         raise ConfigError(
             "DATAHARBOUR_URL and DATAHARBOUR_TOKEN are not set.",
             "Set the address (it ends in /dataharbour) and a token from POST /auth/token.",
         ) from error
+    known = environment(home)  # signs in, so the token is always fresh
+    return Client(known["DATAHARBOUR_URL"], known["DATAHARBOUR_TOKEN"])
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Each verb imports what it needs when it runs, so that `--help` stays quick. Data goes to standard
 output, talk to standard error. Exit codes: 0 done, 1 an expected failure (with its remedy),
-2 wrong usage, 3 not ready (`status`), 4 a run that failed (`job submit --follow`), 130 interrupted.
+2 wrong usage, 3 not ready (`status`), 4 a run that failed (`job submit --follow`), 5 not allowed,
+6 not found, 7 no answer (try again later), 130 interrupted.
 """
 
 from __future__ import annotations

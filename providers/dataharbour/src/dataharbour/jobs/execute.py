@@ -54,6 +54,7 @@ from dataharbour.jobs.outcomes import (
     step,
 )
 from dataharbour.jobs.placeholders import output_root, resolve_args
+from dataharbour.jobs.states import terminal
 from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
 
@@ -62,18 +63,31 @@ LOOK_EVERY_S = 0.5
 
 BY_AIRFLOW = "airflow"  # the actor of a cancellation that comes from Airflow, not from a person
 
+CLEARS = "clears"  # in a run's result: `Caller.clears` of the task that ended it
+
 _WRONG_REQUEST = (ConfigError, NotFound, ApplicationNotAllowed)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The task instance that carries a run out, and who wanted it."""
+    """The task instance that carries a run out.
+
+    Attributes:
+        principal: who wanted the run.
+        clears: how often Airflow's users have cleared the DAG run: each time the
+            task begins from the start, with a new run.
+        attempts: how many times the user's code may be started.
+        may_retry: whether Airflow will run the task again when it fails now.
+    """
 
     dag_id: str
     dag_run_id: str
     task_id: str
     map_index: int
     principal: str
+    clears: int = 0
+    attempts: int = 1
+    may_retry: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,12 +127,17 @@ class Conclusion:
 def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
     """The run of a task: the one that is there, else a new one.
 
-    A run that is being cancelled is seen to its end. Where it was Airflow that
-    cancelled it (somebody cleared the task while it ran), a new run follows.
+    A run that has ended is returned as it is when the task's process was killed
+    before Airflow heard of the end. One that is being cancelled is seen to its
+    end; where it was Airflow that cancelled it (somebody cleared the task while
+    it ran), a new run follows.
 
     Raises:
         Unavailable: the cancelled driver does not end; the task may be repeated.
     """
+    known = _find(site, caller)
+    if known and terminal(known.detail) and (known.result or {}).get(CLEARS) == caller.clears:
+        return known
     run = _opened(site, request, caller)
     if step(run) is not Step.CLOSE:
         return run
@@ -151,27 +170,16 @@ def begin(site: Site, run: Run) -> AttemptState:
     return site.store.wait(run.id, timeout_s=0)
 
 
-def refuse(site: Site, caller: Caller, error: DataHarbourError) -> None:
+def refuse(site: Site, error: DataHarbourError, *, caller: Caller) -> None:
     """End the run that a task has (the API made it) and that cannot be carried out."""
-    run = site.store.find(
-        dag_id=caller.dag_id,
-        dag_run_id=caller.dag_run_id,
-        task_id=caller.task_id,
-        map_index=caller.map_index,
-    )
+    run = _find(site, caller)
     if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
-        _finish(site, run, Detail.FAILED, Failure(FailureClass.CONFIG, str(error)))
+        reason = Failure(FailureClass.CONFIG, str(error))
+        _finish(site, run, Detail.FAILED, reason, caller=caller)
 
 
 def conclude(
-    site: Site,
-    run: Run,
-    attempt: AttemptState,
-    why: Outcome,
-    *,
-    attempts: int,
-    may_retry: bool,
-    gate: Gate,
+    site: Site, run: Run, attempt: AttemptState, why: Outcome, *, caller: Caller, gate: Gate
 ) -> Conclusion:
     """Bring a run whose attempt is over to its end, or to the next attempt.
 
@@ -180,8 +188,7 @@ def conclude(
         run: the run.
         attempt: its newest attempt, as last read.
         why: there is nothing more to wait for.
-        attempts: how many times the user's code may be started.
-        may_retry: whether Airflow will run the task again.
+        caller: the task.
         gate: checks the staged outputs.
 
     Raises:
@@ -193,11 +200,17 @@ def conclude(
         cancel(site.store, run.id, within_s=STOP_WITHIN_S, close=False, clock=site.clock)
     failed = failure_of(attempt, why)
     if failed is None:
-        return _publish(site, run, attempt, may_retry=may_retry, gate=gate)
+        return _publish(site, run, attempt, caller=caller, gate=gate)
     detail, reason = failed
-    if goes_on(reason, why, attempt=attempt.number, attempts=attempts, may_retry=may_retry):
+    if goes_on(
+        reason,
+        why,
+        attempt=attempt.number,
+        attempts=caller.attempts,
+        may_retry=caller.may_retry,
+    ):
         detail = Detail.RETRY_WAIT
-    return _finish(site, run, detail, reason)
+    return _finish(site, run, detail, reason, caller=caller)
 
 
 def cancel(
@@ -233,6 +246,15 @@ def cancel(
             now=clock(),
         )
     return gone
+
+
+def _find(site: Site, caller: Caller) -> Run | None:
+    return site.store.find(
+        dag_id=caller.dag_id,
+        dag_run_id=caller.dag_run_id,
+        task_id=caller.task_id,
+        map_index=caller.map_index,
+    )
 
 
 def _opened(site: Site, request: RunRequest, caller: Caller) -> Run:
@@ -317,7 +339,7 @@ def _last_word(site: Site, attempt: AttemptState) -> tuple[AttemptState, Outcome
 
 
 def _publish(
-    site: Site, run: Run, attempt: AttemptState, *, may_retry: bool, gate: Gate
+    site: Site, run: Run, attempt: AttemptState, *, caller: Caller, gate: Gate
 ) -> Conclusion:
     """Check the staged outputs, make them the tables' content, end the run."""
     site.store.finalizing(run.id, site.clock())
@@ -326,20 +348,24 @@ def _publish(
             site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
         )
     except JobFailed as error:
-        return _finish(site, run, Detail.FAILED, _rejected(error))
+        return _finish(site, run, Detail.FAILED, _rejected(error), caller=caller)
     except Exception as error:
-        if not may_retry:  # nobody comes again: the run must not stay open
+        if not caller.may_retry:  # nobody comes again: the run must not stay open
             problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
             reason = Failure(FailureClass.INFRA, f"Publishing failed: {problem}")
-            _finish(site, run, Detail.FAILED, reason)
+            _finish(site, run, Detail.FAILED, reason, caller=caller)
         raise
-    finished = site.store.finish(run.id, detail=Detail.SUCCEEDED, result=result, now=site.clock())
-    return Conclusion(finished, None)
+    result[CLEARS] = caller.clears
+    done = site.store.finish(run.id, detail=Detail.SUCCEEDED, result=result, now=site.clock())
+    return Conclusion(done, None)
 
 
-def _finish(site: Site, run: Run, detail: Detail, reason: Failure) -> Conclusion:
+def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Caller) -> Conclusion:
+    result = {CLEARS: caller.clears} if terminal(detail) else None
     try:
-        ended = site.store.finish(run.id, detail=detail, failure=reason, now=site.clock())
+        ended = site.store.finish(
+            run.id, detail=detail, failure=reason, result=result, now=site.clock()
+        )
     except Conflict:  # somebody else has ended it
         ended = site.store.get(run.id)
     return Conclusion(ended, reason)

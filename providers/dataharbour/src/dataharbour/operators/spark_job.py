@@ -101,20 +101,22 @@ class SparkJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or take up what an earlier try started, and wait for it."""
-        from dataharbour.jobs.execute import begin, open_run, refuse
+        from dataharbour.jobs.execute import Conclusion, begin, open_run, refuse
         from dataharbour.jobs.finalize import Gate
         from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
         from dataharbour.jobs.outcomes import patience
+        from dataharbour.jobs.states import terminal
         from dataharbour.operators.surroundings import caller_of, site_of_task
 
-        site = site_of_task()
-        caller = caller_of(context)
+        site, caller = site_of_task(), caller_of(context, attempts=self.attempts)
         try:
             run = open_run(site, self._request(context), caller=caller)
             self.run_id = str(run.id)
+            if terminal(run.detail):
+                return self._report(context, Conclusion(run, run.failure))
             attempt = begin(site, run)
         except _FINAL as error:
-            refuse(site, caller, error)
+            refuse(site, error, caller=caller)
             raise AirflowFailException(str(error)) from None
         self.log.info("Run %s, attempt %d on %s", run.id, attempt.number, run.backend)
         wait = patience(timeout_s=run.timeout_s, now=time.time())
@@ -188,17 +190,14 @@ class SparkJobOperator(BaseOperator):
         gate: Gate,
     ) -> dict[str, Any]:
         from dataharbour.jobs.execute import conclude
+        from dataharbour.operators.surroundings import caller_of
 
-        ti = context["ti"]
-        concluded = conclude(
-            site,
-            run,
-            attempt,
-            why,
-            attempts=self.attempts,
-            may_retry=ti.try_number <= ti.max_tries,
-            gate=gate,
-        )
+        caller = caller_of(context, attempts=self.attempts)
+        concluded = conclude(site, run, attempt, why, caller=caller, gate=gate)
+        return self._report(context, concluded)
+
+    def _report(self, context: Context, concluded: Conclusion) -> dict[str, Any]:
+        """Tell Airflow how it ended."""
         if concluded.failure is not None:
             raise self._error(concluded)
         tell_assets(context, self.outlets, concluded.run)

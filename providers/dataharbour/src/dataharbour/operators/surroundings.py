@@ -32,15 +32,18 @@ def site_of_task() -> Site:
     )
 
 
-def caller_of(context: Context) -> Caller:
+def caller_of(context: Context, *, attempts: int) -> Caller:
     """The task instance, and who triggered its DAG run."""
-    ti = context["ti"]
+    ti, dag_run = context["ti"], context["dag_run"]
     return Caller(
         dag_id=ti.dag_id,
         dag_run_id=ti.run_id,
         task_id=ti.task_id,
         map_index=-1 if ti.map_index is None else ti.map_index,
-        principal=context["dag_run"].triggering_user_name or SCHEDULER,
+        principal=dag_run.triggering_user_name or SCHEDULER,
+        clears=dag_run.clear_number or 0,
+        attempts=attempts,
+        may_retry=ti.try_number <= ti.max_tries,
     )
 
 

@@ -98,11 +98,6 @@ class Home:
         """The process supervisor's socket."""
         return self.run / "supervisor.sock"
 
-    @property
-    def client_file(self) -> Path:
-        """What `harbour job …` needs to talk to the platform (0600)."""
-        return self.run / "client.json"
-
 
 def find_checkout() -> Checkout:
     """The checkout that this package was installed from.

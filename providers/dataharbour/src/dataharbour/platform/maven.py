@@ -1,98 +1,207 @@
-"""Which Maven repository this machine is set up for: mirror, credentials, proxy, local copies."""
+"""Read where this machine gets Maven artifacts from. Reads Maven's settings files; changes nothing.
+
+What a company's `settings.xml` says of Maven Central (a mirror, a profile's own address, a server's
+login, a proxy) holds for the jars that the platform downloads, so that they come from where all
+others come from.
+
+Source: https://maven.apache.org/settings.html,
+https://maven.apache.org/guides/mini/guide-mirror-settings.html
+"""
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-from collections.abc import Mapping
+import shutil
+import xml.etree.ElementTree as Xml
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
-from xml.etree import ElementTree
+from urllib.parse import quote, urlsplit
+
+from dataharbour.errors import Unavailable
 
 CENTRAL = "https://repo.maven.apache.org/maven2"
-_CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Where to ask.
+    """A repository in Maven's layout.
 
     Attributes:
-        url: without a slash at the end and without credentials.
-        local: the machine's local repository.
-        headers: with the credentials of the mirror, if it has any.
-        proxies: scheme -> proxy of Maven's settings; None for the environment's own.
-        ca_file: certificates to trust instead of the system's.
+        url: without a slash at its end and without a login.
+        login: user name and password, or None.
+        proxy: URL of the proxy that Maven's settings name, or None: the environment's then.
     """
 
     url: str
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Maven:
+    """Where artifacts come from: the folder with those that Maven has, and the repository."""
+
     local: Path
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    proxies: Mapping[str, str] | None = field(default=None, repr=False)
-    ca_file: str | None = None
+    repository: Repository
 
 
-def repository(environ: Mapping[str, str] = os.environ) -> Repository:
-    """The repository that Maven itself would ask for a jar of Maven Central."""
-    home = Path(environ.get("HOME") or "/nonexistent")
-    url, local = CENTRAL, home / ".m2" / "repository"
-    headers: dict[str, str] = {}
-    proxies: dict[str, str] | None = None
-    for file in _settings_files(home, environ):
-        settings = _parse(file)
-        if settings is None:
-            continue
-        local = Path(_text(settings, "localRepository", environ) or local)
-        for mirror in settings.iterfind(".//mirrors/mirror"):
-            if _mirrors_central(_text(mirror, "mirrorOf", environ)):
-                url = _text(mirror, "url", environ).rstrip("/")
-                headers = _credentials(settings, _text(mirror, "id", environ), environ)
-                break
-        proxies = _proxies(settings, environ) or proxies
-    ca_file = next((environ[name] for name in _CA_VARIABLES if environ.get(name)), None)
-    return Repository(url, local, headers, proxies, ca_file)
+def read_maven(environ: Mapping[str, str] = os.environ, *, home: Path | None = None) -> Maven:
+    """Collect what Maven's settings say of Central, the user's before the installation's.
+
+    Args:
+        environ: the environment variables.
+        home: the folder with `.m2`.
+
+    Raises:
+        Unavailable: a settings file cannot be read, or it blocks Central.
+    """
+    home = home or Path.home()
+    settings = _Settings(
+        [_parse(file, environ, home) for file in _files(environ, home) if file.is_file()]
+    )
+    local = next(settings.texts("localRepository"), None)
+    return Maven(
+        local=Path(local).expanduser() if local else home / ".m2" / "repository",
+        repository=settings.central(),
+    )
 
 
-def _settings_files(home: Path, environ: Mapping[str, str]) -> list[Path]:
-    """The machine's settings first, so that the user's override them."""
-    roots = [environ[name] for name in ("MAVEN_HOME", "M2_HOME") if environ.get(name)]
-    shared = [Path(root) / "conf" / "settings.xml" for root in (*roots, "/usr/share/maven")]
-    return [file for file in (*shared, home / ".m2" / "settings.xml") if file.is_file()]
+def mirrors_central(pattern: str, url: str) -> bool:
+    """Whether a mirror with `mirrorOf` = `pattern` stands for Central at `url`.
+
+    >>> mirrors_central("external:*,!central", CENTRAL)
+    False
+    """
+    parts = [part.strip() for part in pattern.split(",")]
+    if "!central" in parts:
+        return False
+    is_external = urlsplit(url).hostname not in _LOOPBACK and not url.startswith("file:")
+    applies = {
+        "*": True,
+        "central": True,
+        "external:*": is_external,
+        "external:http:*": is_external and url.startswith("http:"),
+    }
+    return any(applies.get(part, False) for part in parts)
 
 
-def _parse(file: Path) -> ElementTree.Element | None:
+class _Settings:
+    """The settings files of one machine; an earlier one comes first."""
+
+    def __init__(self, files: list[Xml.Element]) -> None:
+        self._files = files
+
+    def texts(self, path: str) -> Iterator[str]:
+        for element in self._each(path):
+            if text := (element.text or "").strip():
+                yield text
+
+    def central(self) -> Repository:
+        """Maven Central, or what stands for it."""
+        name, url = "central", self._profile_url() or CENTRAL
+        mirror = self._mirror(url)
+        if mirror is not None:
+            if _text(mirror, "blocked") == "true":
+                raise Unavailable(
+                    f"Maven's settings block Maven Central (mirror {_text(mirror, 'id')!r}).",
+                    "Name a mirror that may be used in ~/.m2/settings.xml.",
+                )
+            name, url = _text(mirror, "id"), _text(mirror, "url")
+        url = url.rstrip("/")
+        return Repository(url, self._login(name), self._proxy(url))
+
+    def _mirror(self, url: str) -> Xml.Element | None:
+        mirrors = list(self._each("mirrors/mirror"))
+        exact = [m for m in mirrors if _text(m, "mirrorOf") == "central"]
+        fitting = [m for m in mirrors if mirrors_central(_text(m, "mirrorOf"), url)]
+        return next(iter(exact + fitting), None)
+
+    def _profile_url(self) -> str | None:
+        """The address that an active profile gives the repository `central`."""
+        active = set(self.texts("activeProfiles/activeProfile"))
+        for profile in self._each("profiles/profile"):
+            by_default = _text(profile, "activation/activeByDefault") == "true"
+            if _text(profile, "id") not in active and not by_default:
+                continue
+            for repository in profile.findall("repositories/repository"):
+                if _text(repository, "id") == "central":
+                    return _text(repository, "url") or None
+        return None
+
+    def _login(self, name: str) -> tuple[str, str] | None:
+        for server in self._each("servers/server"):
+            if _text(server, "id") != name or not _text(server, "username"):
+                continue
+            password = _text(server, "password")
+            if re.search(r"(?<!\$)\{.+\}", password):
+                raise Unavailable(
+                    f"The password of the server {name!r} in Maven's settings is encrypted, "
+                    "which only Maven itself can undo.",
+                    "Name it by a variable: <password>${env.NAME}</password>.",
+                )
+            return _text(server, "username"), password
+        return None
+
+    def _proxy(self, url: str) -> str | None:
+        target = urlsplit(url)
+        found = [
+            proxy
+            for proxy in self._each("proxies/proxy")
+            if _text(proxy, "active") != "false"
+            and not any(
+                fnmatch(target.hostname or "", pattern.strip())
+                for pattern in _text(proxy, "nonProxyHosts").split("|")
+            )
+        ]
+        same = [p for p in found if _text(p, "protocol") == target.scheme]
+        for proxy in same + found:
+            user, password = _text(proxy, "username"), _text(proxy, "password")
+            login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
+            return f"http://{login}{_text(proxy, 'host')}:{_text(proxy, 'port') or '8080'}"
+        return None
+
+    def _each(self, path: str) -> Iterator[Xml.Element]:
+        for file in self._files:
+            yield from file.findall(path)
+
+
+def _files(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+    yield home / ".m2" / "settings.xml"
+    program = shutil.which("mvn", path=environ.get("PATH", os.defpath))
+    installations = [environ.get("MAVEN_HOME"), environ.get("M2_HOME")]
+    if program:
+        installations.append(str(Path(program).resolve().parents[1]))
+    for folder in filter(None, installations):
+        if (file := Path(folder) / "conf" / "settings.xml").is_file():
+            yield file
+            return
+
+
+def _parse(file: Path, environ: Mapping[str, str], home: Path) -> Xml.Element:
+    """The file's elements, without namespaces, with ${env.NAME} and ${user.home} put in."""
     try:
-        text = file.read_text(encoding="utf-8")
-        return ElementTree.fromstring(re.sub(r'\sxmlns="[^"]+"', "", text, count=1))
-    except (OSError, ElementTree.ParseError):
-        return None  # Maven's own complaint about it is Maven's business
+        root = Xml.parse(file).getroot()
+    except (OSError, Xml.ParseError) as error:
+        raise Unavailable(
+            f"Maven's settings cannot be read: {file}: {error}", "Mend the file, or move it away."
+        ) from error
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name == "user.home":
+            return str(home)
+        return environ.get(name.removeprefix("env."), match[0])
+
+    for element in root.iter():
+        if isinstance(element.tag, str):  # a comment's is not
+            element.tag = element.tag.rpartition("}")[2]
+        element.text = re.sub(r"\$\{(user\.home|env\.[^}]+)\}", value, element.text or "")
+    return root
 
 
-def _mirrors_central(pattern: str) -> bool:
-    parts = {part.strip() for part in pattern.split(",")}
-    return "!central" not in parts and bool(parts & {"*", "central", "external:*"})
-
-
-def _credentials(
-    settings: ElementTree.Element, server_id: str, environ: Mapping[str, str]
-) -> dict[str, str]:
-    for server in settings.iterfind(".//servers/server"):
-        if _text(server, "id", environ) == server_id and _text(server, "username", environ):
-            pair = f"{_text(server, 'username', environ)}:{_text(server, 'password', environ)}"
-            return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-    return {}
-
-
-def _proxies(settings: ElementTree.Element, environ: Mapping[str, str]) -> dict[str, str]:
-    for proxy in settings.iterfind(".//proxies/proxy"):
-        if _text(proxy, "active", environ) in ("", "true"):
-            address = f"http://{_text(proxy, 'host', environ)}:{_text(proxy, 'port', environ)}"
-            return {"http": address, "https": address}
-    return {}
-
-
-def _text(element: ElementTree.Element, name: str, environ: Mapping[str, str]) -> str:
-    """The text of a child, with ``${env.NAME}`` filled in."""
-    raw = (element.findtext(name) or "").strip()
-    return re.sub(r"\$\{env\.([^}]+)\}", lambda match: environ.get(match[1], ""), raw)
+def _text(element: Xml.Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()

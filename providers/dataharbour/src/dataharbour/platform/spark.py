@@ -7,37 +7,18 @@ stands in the properties file or in a command line: the token and the S3 keys go
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from dataharbour.errors import PlatformError
-from dataharbour.platform import jars
+from dataharbour.platform import jars, spark_settings
+from dataharbour.platform.connect_probe import connect_problem
+from dataharbour.platform.maven import read_maven
 from dataharbour.platform.object_store import REGION
 from dataharbour.platform.ports import LOOPBACK
-
-CREDENTIALS = "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider"
-
-_LOG4J2 = """\
-rootLogger.level = warn
-rootLogger.appenderRef.stdout.ref = console
-appender.console.type = Console
-appender.console.name = console
-appender.console.target = SYSTEM_ERR
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSSX} %p %c{1}: %m%n%ex
-logger.native.name = org.apache.hadoop.util.NativeCodeLoader
-logger.native.level = error
-"""
-
-_POOLS = """\
-<?xml version="1.0"?>
-<allocations>
-  <pool name="default"><schedulingMode>FAIR</schedulingMode></pool>
-</allocations>
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +68,8 @@ class SparkFiles:
             os.chown(self.root / name, *self.owner)
         texts = {
             "spark-defaults.conf": render_defaults(self, lake=lake),
-            "log4j2.properties": _LOG4J2,
-            "fairscheduler.xml": _POOLS,
+            "log4j2.properties": spark_settings.LOG4J2,
+            "fairscheduler.xml": spark_settings.POOLS,
         }
         for name, text in texts.items():
             file = self.root / "conf" / name
@@ -98,28 +79,13 @@ class SparkFiles:
 
 def render_defaults(files: SparkFiles, *, lake: str) -> str:
     """Spark's properties; `lake` decides whether it needs S3."""
-    options = {
-        "spark.driver.bindAddress": LOOPBACK,
-        "spark.driver.host": LOOPBACK,
-        "spark.redaction.regex": "(?i)secret|password|token|access[._]?key|credential",
-        "spark.sql.catalogImplementation": "in-memory",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.shuffle.partitions": "4",
-        "spark.ui.showConsoleProgress": "false",
-    }
+    options = dict(spark_settings.SHARED)
     if lake.startswith("s3a://"):
-        options |= {
+        options |= spark_settings.S3A | {
             "spark.driver.extraClassPath": f"{files.jars}/*",
             "spark.executor.extraClassPath": f"{files.jars}/*",
-            "spark.hadoop.fs.s3a.aws.credentials.provider": CREDENTIALS,
-            "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
             "spark.hadoop.fs.s3a.endpoint": files.lake_endpoint,
             "spark.hadoop.fs.s3a.endpoint.region": REGION,
-            "spark.hadoop.fs.s3a.path.style.access": "true",
-            # Output is staged under a path that no other attempt has, and published afterwards:
-            # the committer need not be atomic, only quick.
-            "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
-            "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         }
     return "".join(f"{name} {value}\n" for name, value in sorted(options.items()))
 
@@ -132,30 +98,29 @@ def connect_command(
     token: str,
     s3_keys: tuple[str, str],
 ) -> tuple[list[str], dict[str, str]]:
-    """The Connect server's command line (foreground) and environment."""
-    java_options = (
-        f"-Dlog4j2.configurationFile=file:{files.root}/conf/log4j2.properties "
-        f"-Djava.io.tmpdir={files.root}/tmp -Dderby.system.home={files.root}/work"
-    )
-    conf = {
-        "spark.connect.grpc.binding.address": LOOPBACK,
+    """The Connect server's command line (foreground) and environment.
+
+    Java is started directly, not by `spark-submit`: that needs bash and a JVM of its own first.
+    """
+    home, conf_dir = spark_home(), files.root / "conf"
+    api = next((home / "jars").glob("slf4j-api-*.jar"))  # first, as Spark's launcher puts it
+    # Hadoop takes a path as it is, log4j an URI: where the path has a space they differ.
+    conf = spark_settings.SERVER | {
         "spark.connect.grpc.binding.port": str(port),
-        "spark.connect.grpc.port.maxRetries": "0",
-        "spark.connect.session.manager.defaultSessionTimeout": "15m",
-        "spark.connect.execute.manager.detachedTimeout": "60s",
-        "spark.local.dir": f"{files.root}/local",
-        "spark.scheduler.allocation.file": f"file:{files.root}/conf/fairscheduler.xml",
-        "spark.scheduler.mode": "FAIR",
-        "spark.sql.warehouse.dir": f"{files.root}/work/warehouse",
+        "spark.scheduler.allocation.file": f"file:{conf_dir}/fairscheduler.xml",
+        "spark.sql.warehouse.dir": f"file:{files.work_dir}/warehouse",
         "spark.ui.port": str(ui_port),
     }
     command = [
-        str(spark_home() / "bin" / "spark-submit"),
+        str(files.java_home / "bin" / "java"),
+        "-cp", os.pathsep.join((f"{files.jars}/*", str(api), f"{home}/jars/*")),
+        *spark_settings.JVM, *spark_settings.MODULES,
+        f"-Dlog4j2.configurationFile={(conf_dir / 'log4j2.properties').as_uri()}",
+        f"-Djava.io.tmpdir={files.root}/tmp",
+        "org.apache.spark.deploy.SparkSubmit",
         "--class", "org.apache.spark.sql.connect.service.SparkConnectServer",
         "--name", "dataharbour",
         "--master", "local[*]",
-        "--driver-memory", "1g",
-        "--driver-java-options", java_options,
         "--properties-file", str(files.defaults),
     ]  # fmt: skip
     for name, value in conf.items():
@@ -163,12 +128,15 @@ def connect_command(
     environment = {
         "JAVA_HOME": str(files.java_home),
         "HOME": str(files.work_dir),
-        "SPARK_HOME": str(spark_home()),
-        "SPARK_LOCAL_IP": LOOPBACK,
+        "TMPDIR": f"{files.root}/tmp",
+        "SPARK_HOME": str(home),
+        "SPARK_LOCAL_IP": LOOPBACK,  # the page and the block manager bind to it
+        "SPARK_LOCAL_DIRS": f"{files.root}/local",
+        "PYSPARK_PYTHON": sys.executable,
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": token,
-        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "AWS_ACCESS_KEY_ID": s3_keys[0],
         "AWS_SECRET_ACCESS_KEY": s3_keys[1],
+        "AWS_EC2_METADATA_DISABLED": "true",
     }
     return [*command, "spark-internal"], environment
 
@@ -185,27 +153,21 @@ def spark_home() -> Path:
     return Path(spec.origin).resolve().parent
 
 
-def ensure_jars(
-    lock_file: Path,
-    folder: Path,
-    *,
-    on_progress: Callable[[str], None],
-    environ: Mapping[str, str] = os.environ,
-) -> None:
-    """Fetch what is missing of the jars that s3a:// needs.
+def ensure_jars(lock_file: Path, folder: Path, *, on_progress: Callable[[str], None]) -> None:
+    """Fetch what is missing of the jars that s3a:// needs; other users may read them.
 
     Raises:
         Unavailable: no Maven repository gives them.
     """
-    jars.ensure(
-        jars.read_lock(lock_file.read_text()), folder, on_progress=on_progress, environ=environ
-    )
+
+    def tell(done_bytes: int, total_bytes: int) -> None:
+        on_progress(f"Spark's S3 jars: {done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB")
+
+    jars.fetch(jars.read_lock(lock_file), folder, source=read_maven(), on_progress=tell)
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def connect_waiting_for(port: int) -> str | None:
-    """None when the server takes connections, else the reason."""
-    try:
-        with socket.create_connection((LOOPBACK, port), timeout=0.5):
-            return None
-    except OSError as error:
-        return f"port {port}: {error.strerror or error}"
+def connect_waiting_for(port: int, token: str) -> str | None:
+    """None when the server answers to our token, else the reason."""
+    return connect_problem(LOOPBACK, port, token)

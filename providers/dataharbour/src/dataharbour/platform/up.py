@@ -193,7 +193,8 @@ class _Start:
 
     def _spark(self) -> str:
         port = self.plan.ports["spark_connect"]
-        self._start_and_wait("spark", lambda: spark.connect_waiting_for(port))
+        token = self.plan.credentials.spark_connect_token
+        self._start_and_wait("spark", lambda: spark.connect_waiting_for(port, token))
         return f"sc://localhost:{port}"
 
     def _sample_data(self) -> str:

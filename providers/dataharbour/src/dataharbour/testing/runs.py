@@ -13,6 +13,7 @@ from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.follow import LogTail, follow, tail_of
 from dataharbour.jobs.model import Output, RunRequest
 from dataharbour.jobs.outcomes import patience
+from dataharbour.jobs.states import terminal
 from dataharbour.testing.fixtures import Installation
 
 CALLER = Caller(
@@ -50,12 +51,12 @@ def carry_out(
     request: RunRequest,
     *,
     caller: Caller = CALLER,
-    attempts: int = 1,
-    may_retry: bool = True,
     emit: Callable[[str], None] = print,
 ) -> Conclusion:
     """One try of a task, in place, for up to 30 seconds."""
     run = open_run(site, request, caller=caller)
+    if terminal(run.detail):
+        return Conclusion(run, run.failure)
     attempt = begin(site, run)
     wait = patience(timeout_s=run.timeout_s, now=time.time())
     tail = LogTail(site.store, run.id, cursor=tail_of(attempt), lines_left=100, emit=emit)
@@ -65,7 +66,7 @@ def carry_out(
         )
         if why is None:
             raise TimeoutError(f"the run {run.id} is still {attempt.observed}")
-        return conclude(site, run, attempt, why, attempts=attempts, may_retry=may_retry, gate=gate)
+        return conclude(site, run, attempt, why, caller=caller, gate=gate)
 
 
 def sales_request(installation: Installation, *, count: int = 3, then: str = "") -> RunRequest:
