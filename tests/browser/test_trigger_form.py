@@ -85,7 +85,8 @@ def test_the_form_of_a_single_application_asks_for_what_it_needs(platform, page)
     page.goto(f"{platform.airflow_url}/dags/spark_job")
     page.get_by_role("button", name="Trigger").first.click()
     dialog = page.get_by_role("dialog")
-    for label in ("Application", "Arguments", "Spark settings"):
+    dialog.get_by_placeholder("Start typing to see options").first.wait_for()
+    for label in ("Arguments", "Spark settings"):
         dialog.get_by_text(label, exact=True).first.wait_for()
     assert dialog.get_by_text("This field is required").first.is_visible()
 

@@ -114,7 +114,6 @@ def test_a_trigger_that_only_moves_leaves_the_driver_alone(installation, start, 
     task_is("deferred")
     asyncio.run(trigger.on_kill())
     assert installation.store().get(run.id).detail is Detail.RUNNING
-    installation.store().cancel(run.id, now=run.created_at)  # for the next test
 
 
 def test_a_driver_that_has_ended_is_not_cancelled(installation, start, task_is):

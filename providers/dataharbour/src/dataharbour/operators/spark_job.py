@@ -100,11 +100,8 @@ class SparkJobOperator(BaseOperator):
         self.run_id: str | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Start the run, or take up what an earlier try started, and wait for it."""
+        """Start the run, or take up what an earlier try left, and wait for it."""
         from dataharbour.jobs.execute import Conclusion, begin, open_run, refuse
-        from dataharbour.jobs.finalize import Gate
-        from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
-        from dataharbour.jobs.outcomes import patience
         from dataharbour.jobs.states import terminal
         from dataharbour.operators.surroundings import caller_of, site_of_task
 
@@ -119,22 +116,7 @@ class SparkJobOperator(BaseOperator):
             refuse(site, error, caller=caller)
             raise AirflowFailException(str(error)) from None
         self.log.info("Run %s, attempt %d on %s", run.id, attempt.number, run.backend)
-        wait = patience(timeout_s=run.timeout_s, now=time.time())
-        tail = self._tail(site, run, cursor=tail_of(attempt), lines_left=LOG_LINES)
-        progress = ProgressReport(since=wait.since, emit=self.log.info)
-        with Gate.of(run, site.lake, site.settings.include_dir) as gate:
-            with self._group("Driver log"):
-                attempt, why = follow(
-                    site.store,
-                    run.id,
-                    patience=wait,
-                    seconds=self.in_place_s,
-                    tail=tail,
-                    report=progress,
-                )
-            if why is not None:
-                return self._conclude(context, site, run, attempt, why, gate)
-        return self._defer(run, attempt, wait, tail)
+        return self._wait(context, site, run, attempt)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger ended."""
@@ -179,6 +161,30 @@ class SparkJobOperator(BaseOperator):
             outputs=self.outputs,
             expectations=self.expectations,
         )
+
+    def _wait(
+        self, context: Context, site: Site, run: Run, attempt: AttemptState
+    ) -> dict[str, Any]:
+        """Wait in place, then in the triggerer."""
+        from dataharbour.jobs.finalize import Gate
+        from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
+        from dataharbour.jobs.outcomes import patience
+
+        wait = patience(timeout_s=run.timeout_s, now=time.time())
+        tail = self._tail(site, run, cursor=tail_of(attempt), lines_left=LOG_LINES)
+        with Gate.of(run, site.lake, site.settings.include_dir) as gate:
+            with self._group("Driver log"):
+                attempt, why = follow(
+                    site.store,
+                    run.id,
+                    patience=wait,
+                    seconds=self.in_place_s,
+                    tail=tail,
+                    report=ProgressReport(since=wait.since, emit=self.log.info),
+                )
+            if why is not None:
+                return self._conclude(context, site, run, attempt, why, gate)
+        return self._defer(run, attempt, wait, tail)
 
     def _conclude(
         self,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dataharbour.db.engine import Connect, connector
 from dataharbour.jobs.backends import BACKENDS
+from dataharbour.jobs.states import terminal
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.plain_backend import PlainBackend
 
@@ -35,6 +37,16 @@ class Installation:
     def store(self, actor: str = "test") -> RunStore:
         """The runs of this installation; events name `actor` for the changes."""
         return RunStore(self.connect, actor=actor)
+
+    def stop_drivers(self) -> None:
+        """Cancel what still runs, and wait for its end."""
+        store = self.store()
+        active = [run for run in store.list(limit=1000).items if not terminal(run.detail)]
+        for run in active:
+            store.cancel(run.id, now=datetime.now(UTC))
+        for run in active:
+            if run.attempt:
+                store.wait(run.id, timeout_s=10)
 
     @property
     def lake(self) -> Path:
@@ -71,7 +83,7 @@ class Installation:
 @pytest.fixture
 def installation(
     tmp_path: Path, database: str, driver_database: str, monkeypatch: pytest.MonkeyPatch
-) -> Installation:
+) -> Iterator[Installation]:
     """An installation whose backends run plain Python through the real driver bootstrap."""
     for folder in ("applications", "lake", "include/jobs", "include/expectations", "home"):
         (tmp_path / folder).mkdir(parents=True)
@@ -92,7 +104,9 @@ def installation(
         monkeypatch.setitem(BACKENDS, backend, PlainBackend())
     spark = {"conn_type": "spark_connect", "host": "127.0.0.1", "port": 1, "password": "token"}
     monkeypatch.setenv("AIRFLOW_CONN_DATAHARBOUR_SPARK_CONNECT", json.dumps(spark))
-    return Installation(tmp_path, connector(database))
+    made = Installation(tmp_path, connector(database))
+    yield made
+    made.stop_drivers()
 
 
 def _connection(conninfo: str) -> str:
