@@ -240,7 +240,7 @@ def test_a_run_is_followed_to_its_end_by_its_event_stream(client, refused):
     assert (ended["state"], ended["failure"]["class"]) == ("FAILED", "USER_ERROR")
     log = viewer.get(f"{path}/logs").json()
     assert log["complete"] is True
-    assert any("--no-such-argument" in line["line"] for line in log["items"])
+    assert any("usage: flights_delays.py" in line["line"] for line in log["items"])
     told = [e["new"] for e in viewer.get(f"{path}/events").json()["items"]]
     assert told[0] == "ACCEPTED"
     assert told[-1] == "FAILED"

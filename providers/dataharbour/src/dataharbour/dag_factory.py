@@ -115,8 +115,9 @@ def one_off_params() -> dict[str, Param]:
         ),
         "timeout_s": Param(
             None,
-            type=["integer", "null"],
-            minimum=1,
+            type=["number", "null"],
+            exclusiveMinimum=0,
+            maximum=7 * 86_400,
             title="Time limit",
             description="Seconds of user code after which the run is stopped; empty: no limit.",
         ),

@@ -25,6 +25,7 @@ from dataharbour.platform.ports import GRPC_OFFSET, LOOPBACK
 
 REGION = "us-east-1"
 NONCURRENT_DAYS = 7  # how long a replaced or deleted object of the lake can be brought back
+CANARY = ".harbour/first-write"
 _COMPONENTS = ("master", "volume", "filer", "s3", "client", "admin", "worker", "msg_broker")
 _OBJECT = ("Read", "Write", "List", "Tagging")
 
@@ -94,6 +95,7 @@ def command(store: Store) -> list[str]:
         "-disableHttp",
         "-master.volumeSizeLimitMB=1024", "-volume.max=0", "-volume.minFreeSpace=2GiB",
         "-volume.preStopSeconds=0",
+        "-master.electionTimeout=1s",  # one master elects itself; by default it waits ten seconds
         "-master.telemetry=false",  # on by default: it would report to the vendor
     ]  # fmt: skip
 
@@ -131,6 +133,23 @@ def answers(store: Store, keys: tuple[str, str]) -> str | None:
     return None
 
 
+def serves(store: Store, keys: tuple[str, str]) -> str | None:
+    """None when the content of objects can be read, else the reason.
+
+    After a start the names are there seconds before the volumes with the content have reported.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        s3 = client(store.endpoint, keys)
+        s3.get_object(Bucket="vault" if store.name == "vault" else "lake", Key=CANARY)[
+            "Body"
+        ].read()
+    except (BotoCoreError, ClientError) as error:
+        return str(error)
+    return None
+
+
 def ensure_buckets(store: Store, keys: tuple[str, str]) -> None:
     """Make the store's buckets with their settings, unless they are there."""
     s3 = client(store.endpoint, keys)
@@ -138,6 +157,7 @@ def ensure_buckets(store: Store, keys: tuple[str, str]) -> None:
     if store.name == "vault":
         if "vault" not in present:
             s3.create_bucket(Bucket="vault", ObjectLockEnabledForBucket=True)
+            s3.put_object(Bucket="vault", Key=CANARY, Body=b"ready")
         return
     for bucket in {"lake", "logs"} - present:
         s3.create_bucket(Bucket=bucket)
@@ -145,7 +165,7 @@ def ensure_buckets(store: Store, keys: tuple[str, str]) -> None:
     s3.put_bucket_lifecycle_configuration(Bucket="lake", LifecycleConfiguration=_EXPIRE_NONCURRENT)
     for bucket in ("lake", "logs"):  # the first write to a bucket waits seconds for its volumes
         if bucket not in present:
-            s3.put_object(Bucket=bucket, Key=".harbour/first-write", Body=b"")
+            s3.put_object(Bucket=bucket, Key=CANARY, Body=b"ready")
 
 
 _EXPIRE_NONCURRENT = {

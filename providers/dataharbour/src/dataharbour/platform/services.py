@@ -164,6 +164,7 @@ def base_environment() -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
         "PYTHONUNBUFFERED": "1",
+        "SPT_NOENV": "1",  # a process that sets its title must not overwrite the marks of `launch`
     }
 
 

@@ -43,7 +43,7 @@ S3A = {
     "spark.hadoop.fs.s3a.attempts.maximum": "2",
     "spark.hadoop.fs.s3a.retry.limit": "4",
     "spark.hadoop.fs.s3a.retry.interval": "250ms",
-    "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
+    "spark.hadoop.fs.s3a.connection.establish.timeout": "15s",  # the least that S3A takes
     "spark.hadoop.fs.s3a.connection.timeout": "60s",
 }
 
@@ -104,13 +104,21 @@ appender.console.name = console
 appender.console.target = SYSTEM_ERR
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{yyyy-MM-dd'T'HH:mm:ss.SSSX} %p %c{1}: %m%n%ex
+# Said on every start or every write, and not actionable here.
 logger.native.name = org.apache.hadoop.util.NativeCodeLoader
 logger.native.level = error
+logger.committer.name = org.apache.hadoop.fs.s3a.commit.AbstractS3ACommitterFactory
+logger.committer.level = error
+# Users' failing queries with their plans and stacks: the user gets the error, nobody else need.
+logger.errors.name = org.apache.spark.sql.connect.utils.ErrorUtils
+logger.errors.level = off
 """
 
 POOLS = """\
 <?xml version="1.0"?>
 <allocations>
-  <pool name="default"><schedulingMode>FAIR</schedulingMode></pool>
+  <pool name="default">
+    <schedulingMode>FAIR</schedulingMode><weight>1</weight><minShare>0</minShare>
+  </pool>
 </allocations>
 """

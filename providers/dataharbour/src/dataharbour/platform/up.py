@@ -182,13 +182,17 @@ class _Start:
     def _store(self) -> str:
         store = self.platform.store
         self._start_and_wait("object_store", self.platform.waiting_for()["object_store"])
-        object_store.ensure_buckets(store, self.plan.credentials.s3["admin"])
+        keys = self.plan.credentials.s3["admin"]
+        object_store.ensure_buckets(store, keys)
+        self._wait("object_store", lambda: object_store.serves(store, keys), watched=())
         return f"{store.endpoint} (lake, logs)"
 
     def _vault(self) -> str:
         store = self.platform.vault
         self._start_and_wait("vault", self.platform.waiting_for()["vault"])
-        object_store.ensure_buckets(store, self.plan.credentials.vault["vault_admin"])
+        keys = self.plan.credentials.vault["vault_admin"]
+        object_store.ensure_buckets(store, keys)
+        self._wait("vault", lambda: object_store.serves(store, keys), watched=())
         return f"{store.endpoint} (vault)"
 
     def _spark(self) -> str:
@@ -230,7 +234,7 @@ class _Start:
                     lives[state.name].add(state.pid)
             dying = [service for service, pids in lives.items() if len(pids) > _LIVES]
             if dying or time.monotonic() > deadline:
-                raise start_failure(self.home, dying[0] if dying else watched[0], reason)
+                raise start_failure(self.home, dying[0] if dying else name, reason)
             time.sleep(0.1)
 
     def _run(self, command: list[str], name: str) -> None:
