@@ -76,12 +76,12 @@ def test_problems_follow_the_schema_that_documents_them(offline):
 def test_livez_asks_nobody(offline):
     with offline.client(None) as anybody:
         answer = anybody.get("/livez")
-    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
 
 
 def test_readyz_is_about_the_database(server, offline):
     with server.client(None) as anybody:
-        assert anybody.get("/readyz").json() == {"status": "ready"}
+        assert anybody.get("/readyz").json() == {"status": "healthy"}
     with offline.client(None) as anybody:
         answer = anybody.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

@@ -84,8 +84,8 @@ def test_the_provider_is_registered(platform, client):
 
 def test_three_addresses_are_open_and_the_schema_knows_no_fourth(client):
     anonymous = client(None)
-    assert anonymous.get("/livez").json() == {"status": "alive"}
-    assert anonymous.get("/readyz").json() == {"status": "ready"}
+    assert anonymous.get("/livez").json() == {"status": "healthy"}
+    assert anonymous.get("/readyz").json() == {"status": "healthy"}
     assert anonymous.get("/health").json()["services"]["postgres"] == "healthy"
     for path, operations in client().get("/openapi.json").json()["paths"].items():
         for method in operations:

@@ -74,7 +74,6 @@ def start_plain(context: LaunchContext) -> str:
 def test_the_application_gets_a_clean_environment(context, store, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "fernet")
     monkeypatch.setenv("PGPASSWORD", "x")
-    monkeypatch.setenv("HARBOUR_PLATFORM", "/home/of/harbour")
     monkeypatch.setenv("HARBOUR_SERVICE", "scheduler")
     start_plain(replace(context, environment={"MORE": "2"}))
     state = store.wait(context.grant.run_id, timeout_s=20)
@@ -83,7 +82,7 @@ def test_the_application_gets_a_clean_environment(context, store, monkeypatch):
     assert variables["EXTRA"] == "1"
     assert variables["MORE"] == "2"
     assert variables["DATAHARBOUR_LAKE"] == "s3a://lake"
-    assert variables["HARBOUR_PLATFORM"] == "/home/of/harbour"
+    assert variables["HARBOUR_PLATFORM"] == str(context.settings.home)
     assert variables["HARBOUR_SERVICE"] == "application"
     assert not [name for name in variables if name.startswith(("AIRFLOW", "PG", "AWS"))]
     text = json.dumps(variables)

@@ -147,3 +147,9 @@ def test_the_configuration_is_private_and_says_when_it_changed(home):
     assert not supervisor.configure([python("pass", name="a")])
     assert supervisor.configure([python("pass", name="b")])
     assert supervisor.config_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_drivers_carry_the_marks_that_the_platform_looks_for():
+    from dataharbour.jobs.backends import start
+
+    assert (start._PLATFORM, start._SERVICE) == (launch.PLATFORM_MARK, launch.SERVICE_MARK)

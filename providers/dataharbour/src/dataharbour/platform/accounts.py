@@ -11,6 +11,8 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,23 @@ def unreachable(account: Account, path: Path) -> Path | None:
         if folder.is_dir() and not _may_enter(account, folder):
             return folder
     return None
+
+
+def python_for(account: Account | None) -> dict[str, str]:
+    """The variables by which Spark's server starts Python for user-defined functions.
+
+    Our own interpreter; where `account` cannot reach that (a version manager below /root), the
+    system's of the same version, with our packages.
+    """
+    ours = {"PYSPARK_PYTHON": sys.executable}
+    if account is None or unreachable(account, Path(sys.executable)) is None:
+        return ours
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for folder in ("/usr/bin", "/usr/local/bin"):
+        program = Path(folder) / name
+        if program.exists() and unreachable(account, program) is None:
+            return {"PYSPARK_PYTHON": str(program), "PYTHONPATH": sysconfig.get_path("purelib")}
+    return ours
 
 
 def _may_enter(account: Account, folder: Path) -> bool:

@@ -117,7 +117,10 @@ def run_java(program: Path) -> Java | None:
         except (OSError, subprocess.TimeoutExpired):
             return None
         if done.returncode == 0:
-            return _read_properties(done.stderr, has_vector=bool(options))
+            java = _read_properties(done.stderr, has_vector=bool(options))
+            real = java.home / "bin" / "java" if java else program
+            # A wrapper (ours, a version manager's) may swallow the option: ask the program itself.
+            return java if real.resolve() == program.resolve() else run_java(real)
     return None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataharbour.platform import object_store
-from dataharbour.platform.accounts import Accounts
+from dataharbour.platform.accounts import Accounts, python_for
 from dataharbour.platform.airflow_config import Plan
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.platform.object_store import Store
@@ -126,7 +126,11 @@ class Platform:
         return Service(
             name="spark",
             command=command,
-            environment={**base_environment(), **environment},
+            environment={
+                **base_environment(),
+                **environment,
+                **python_for(self.accounts.spark),
+            },
             directory=self.spark.work_dir,
             account=self.accounts.spark,
             stop_wait_s=20,

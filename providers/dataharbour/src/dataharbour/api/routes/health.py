@@ -29,14 +29,14 @@ class Health(BaseModel):
 @router.get("/livez")
 async def livez() -> dict[str, str]:
     """This process answers. Nothing else is asked."""
-    return {"status": "alive"}
+    return {"status": "healthy"}
 
 
 @router.get("/readyz", response_model=dict[str, str])
 def readyz(services: ServicesDep) -> JSONResponse:
     """The API can do its work: its database answers. 503 otherwise."""
     if services.database.answers():
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "healthy"})
     return problem_response(
         Unavailable("The database `dataharbour` does not answer.", "Wait, or: harbour status.")
     )

@@ -19,12 +19,13 @@ from dataharbour.jobs.driver.spec import ConnectSession, DriverSpec
 CHILD = Path(__file__).parents[1] / "driver" / "child.py"
 
 # All that a driver takes over from the process that starts it: Airflow's own
-# environment holds Airflow's secrets. HARBOUR_* tell `harbour down` whose process it is.
+# environment holds Airflow's secrets.
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
-    "JAVA_HOME", "HARBOUR_PLATFORM",
+    "JAVA_HOME",
 )  # fmt: skip
-_SERVICE = "HARBOUR_SERVICE"
+# By these `harbour down` finds the driver, and a restarted service leaves it alone.
+_PLATFORM, _SERVICE = "HARBOUR_PLATFORM", "HARBOUR_SERVICE"
 
 
 def child_arguments(context: LaunchContext, folder: Path) -> list[str]:
@@ -44,6 +45,7 @@ def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[
     java_home = context.settings.java_home
     return {
         **_inherited(),
+        _PLATFORM: str(context.settings.home),
         _SERVICE: "application",
         **({"JAVA_HOME": str(java_home)} if java_home else {}),
         "PYSPARK_PYTHON": sys.executable,
@@ -88,7 +90,8 @@ def start_driver(
     )
     path = folder / "spec.json"
     spec.write(path)
-    pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder)
+    marks = {_PLATFORM: str(context.settings.home), _SERVICE: "driver"}
+    pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder, marks)
     return f"{socket.gethostname()}:{pid}:{start_ticks(pid)}"
 
 
@@ -100,14 +103,14 @@ def driver_is_alive(external_id: str) -> bool | None:
     return is_running(int(pid), int(ticks))
 
 
-def _spawn(argv: list[str], folder: Path) -> int:
+def _spawn(argv: list[str], folder: Path, marks: Mapping[str, str]) -> int:
     """Start `argv` in its own session, its output in the attempt's folder."""
     log = str(folder / "supervisor.log")
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         argv[0],
         argv,
-        {**_inherited(), _SERVICE: "driver"},
+        {**_inherited(), **marks},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, flags, 0o600),

@@ -1,0 +1,50 @@
+"""The documentation says what the code does: generated pages, verbs, settings, links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from dataharbour.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(p for p in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+
+
+def test_the_generated_pages_are_as_the_code_says():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/reference/generate.py", "--check"], check=False
+    )
+    assert done.returncode == 0, "run: python docs/reference/generate.py"
+
+
+def test_every_verb_is_documented():
+    from dataharbour.cli.main import app
+
+    page = (ROOT / "docs/reference/cli.md").read_text()
+    verbs = {c.name or c.callback.__name__ for c in app.registered_commands}
+    jobs = app.registered_groups[0].typer_instance.registered_commands
+    verbs |= {f"job {c.name or c.callback.__name__}" for c in jobs}
+    missing = [verb for verb in sorted(verbs) if not re.search(rf"\| `{verb}[ `]", page)]
+    assert missing == []
+
+
+def test_every_setting_is_documented():
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    assert [f.name for f in fields(Settings) if f"| `{f.name}` |" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("dag_file", sorted((ROOT / "dags").glob("*.py")), ids=lambda f: f.name)
+def test_every_dag_file_has_a_runbook(dag_file):
+    assert (ROOT / "docs/runbooks" / f"{dag_file.stem}.md").exists()
