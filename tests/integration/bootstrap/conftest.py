@@ -146,6 +146,8 @@ def copy_checkout(root: Path) -> Path:
         (package / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / _SOURCE / name, package / name)
     installer = package / "platform" / "bootstrap"
+    for name in ("schemas", "spark"):  # parts of the package, too
+        shutil.copytree(ROOT / "include" / name, root / "include" / name)
     shutil.copytree(
         ROOT / _SOURCE / "platform/bootstrap",
         installer,
