@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dataharbour.errors import PlatformError
@@ -7,9 +9,10 @@ from dataharbour.platform import destroy
 from dataharbour.platform.layout import Checkout, Home, find_home
 
 
-def test_the_state_folder_is_in_the_checkout_unless_named(tmp_path):
-    assert find_home(Checkout(tmp_path), {}).root == tmp_path / ".harbour"
-    named = find_home(Checkout(tmp_path), {"HARBOUR_HOME": "/var/lib/harbour"})
+def test_the_state_folder_is_in_the_checkout_unless_named():
+    checkout = Checkout(Path("/opt/dataharbour"))
+    assert find_home(checkout, {}).root == Path("/opt/dataharbour/.harbour")
+    named = find_home(checkout, {"HARBOUR_HOME": "/var/lib/harbour"})
     assert str(named.root) == "/var/lib/harbour"
 
 

@@ -197,7 +197,7 @@ def _receive(client: httpx.Client, url: str, jar: Jar, part: Path, count: _Count
         if not (answer.status_code == httpx.codes.PARTIAL_CONTENT and goes_on):
             have = 0
         with part.open("ab" if have else "wb") as stream:
-            for piece in answer.iter_raw(2**16):
+            for piece in answer.iter_raw():
                 if count.stop.is_set():
                     raise _Stopped
                 stream.write(piece)
