@@ -79,7 +79,7 @@ def test_the_server_writes_in_its_folder_alone(files):
     argv, environment = command(files)
     assert f"-Djava.io.tmpdir={files.root}/tmp" in argv
     assert "-XX:-UsePerfData" in argv
-    assert f"spark.sql.warehouse.dir=file:{files.root}/work/warehouse" in argv
+    assert f"spark.sql.warehouse.dir=file:{files.work_dir}/warehouse" in argv
     assert environment["SPARK_LOCAL_DIRS"] == f"{files.root}/local"
     assert environment["HOME"] == f"{files.root}/work"
     assert "buffer.dir ${java.io.tmpdir}/" in render_defaults(files, lake="s3a://lake")

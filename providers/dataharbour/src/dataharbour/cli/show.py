@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dataharbour.errors import DataHarbourError
 
 if TYPE_CHECKING:
-    from dataharbour.platform.preflight import Check
+    from dataharbour.platform.bootstrap.machine import Check
 
 
 def json_document(value: Any) -> None:

@@ -10,34 +10,15 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dataharbour.errors import DataHarbourError, PlatformError
 from dataharbour.platform import accounts
+from dataharbour.platform.bootstrap.machine import Check
 from dataharbour.platform.layout import Checkout, Home
 
 DISK_GB = 10
 MEMORY_GB = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding.
-
-    Attributes:
-        id: stable name.
-        ok: False when something should be done.
-        detail: what was seen.
-        remedy: what to do; empty when `ok`.
-        needed: whether `up` refuses to go on without it.
-    """
-
-    id: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    needed: bool = True
 
 
 def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:

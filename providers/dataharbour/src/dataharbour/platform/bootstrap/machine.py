@@ -36,7 +36,7 @@ class Check:
         ok: False when something should be done.
         detail: what was seen.
         remedy: what to do; empty when `ok`.
-        needed: whether nothing is installed without it.
+        needed: whether installing, or `up`, refuses to go on without it.
     """
 
     id: str
