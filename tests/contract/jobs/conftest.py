@@ -24,13 +24,22 @@ from dataharbour.jobs.backends import get_backend
 from dataharbour.jobs.backends.launch import ConnectEndpoint, LakeEndpoint, LaunchContext
 from dataharbour.jobs.model import AttemptState, Run, RunRequest
 from dataharbour.jobs.store import RunStore
+from dataharbour.platform.java import ensure_java
 from dataharbour.settings import Settings
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
-def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConnectEndpoint]:
+def java_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This machine's Java, else the packaged one."""
+    return ensure_java(tmp_path_factory.mktemp("java"))
+
+
+@pytest.fixture(scope="session")
+def connect_server(
+    tmp_path_factory: pytest.TempPathFactory, java_home: Path
+) -> Iterator[ConnectEndpoint]:
     """A Spark Connect server with a token, in the foreground of its own process."""
     folder = tmp_path_factory.mktemp("connect")
     spec = find_spec("pyspark")
@@ -60,6 +69,7 @@ def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect
         "SPARK_LAUNCHER_OPTS": flags,
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": token,
         "PYSPARK_PYTHON": sys.executable,
+        "JAVA_HOME": str(java_home),
     }
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -123,7 +133,9 @@ class Site:
 
 
 @pytest.fixture
-def make_site(database: str, driver_database: str, tmp_path: Path) -> Callable[..., Site]:
+def make_site(
+    database: str, driver_database: str, tmp_path: Path, java_home: Path
+) -> Callable[..., Site]:
     def make(connect: ConnectEndpoint | None = None) -> Site:
         applications = tmp_path / "applications"
         applications.mkdir()
@@ -132,7 +144,7 @@ def make_site(database: str, driver_database: str, tmp_path: Path) -> Callable[.
             include_dir=tmp_path / "include",
             applications=(applications,),
             lake=(tmp_path / "lake").as_uri(),
-            java_home=None,
+            java_home=java_home,
             spark_defaults=None,
             driver_dsn_file=tmp_path / "driver.dsn",
         )

@@ -641,6 +641,20 @@ def test_installed_by_root_everybody_can_read_it_whatever_the_umask(small):
 
 
 @NEEDS_ROOT
+def test_roots_checkout_that_is_closed_to_others_is_installed_where_they_can_reach_it(small):
+    small.root.parent.chmod(0o700)
+    try:
+        assert cli(small.harbour("x"))[0] == ["x"]
+        target = small.venv.resolve()
+        assert small.venv.is_symlink()
+        assert target.is_relative_to("/var/lib/dataharbour")
+        assert Path(cli(small.harbour("x"))[1]).parent == target / "bin"
+        assert [each for each in (target, *target.parents) if not each.stat().st_mode & 1] == []
+    finally:
+        shutil.rmtree(small.venv.resolve().parent)
+
+
+@NEEDS_ROOT
 def test_an_ordinary_user_installs_in_a_folder_of_their_own(small):
     nobody = ordinary_user()
     for path in (small.root, *small.root.rglob("*")):

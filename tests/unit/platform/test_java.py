@@ -42,6 +42,17 @@ def test_a_java_that_is_too_old_is_passed_over(tmp_path, version):
     assert found.home == new
 
 
+def test_a_java_that_sparks_account_cannot_reach_is_passed_over(tmp_path):
+    closed, open_ = fake_java(tmp_path / "root", "21"), fake_java(tmp_path / "usr", "17")
+    found = find_java(
+        {"JAVA_HOME": str(closed), "PATH": f"{open_}/bin"},
+        common_folders=(),
+        is_usable=lambda home: home != closed,
+    )
+    assert found is not None
+    assert found.home == open_
+
+
 def test_a_java_that_does_not_run_is_passed_over(tmp_path):
     broken = tmp_path / "bin" / "java"
     broken.parent.mkdir()

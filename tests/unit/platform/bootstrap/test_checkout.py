@@ -95,7 +95,7 @@ def test_cleared_the_named_downloads_stay(installed):
 def test_an_environment_on_another_disk_is_emptied_and_stays_linked(installed, tmp_path_factory):
     disk = tmp_path_factory.mktemp("disk") / "venv"
     installed.venv.rename(disk)
-    installed.venv.symlink_to(disk)
+    (installed.root / ".venv").symlink_to(disk)
     installed.clear()
-    assert installed.venv.is_symlink()
+    assert (installed.root / ".venv").is_symlink()
     assert list(disk.iterdir()) == []

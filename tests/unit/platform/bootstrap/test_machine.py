@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dataharbour.platform.bootstrap.checkout import Checkout, State
-from dataharbour.platform.bootstrap.machine import Check, Facts, judge, observe
-from dataharbour.platform.bootstrap.machine import _memory_bytes as memory_bytes
+from dataharbour.platform.bootstrap.checks import Check, memory_bytes
+from dataharbour.platform.bootstrap.machine import Facts, judge, observe
 from dataharbour.platform.bootstrap.wheels import Machine
 
 ROOT = Path(__file__).resolve().parents[4]

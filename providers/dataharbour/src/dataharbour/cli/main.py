@@ -51,11 +51,14 @@ def up(
 ) -> None:
     """Start the platform, and run a real Spark job on it."""
     from dataharbour.cli import show
+    from dataharbour.platform.assemble import open_home
+    from dataharbour.platform.layout import find_checkout
     from dataharbour.platform.report import Report
     from dataharbour.platform.tour import first_run, gold_rows, welcome
     from dataharbour.platform.up import up as start
 
-    checkout, home = _here()
+    checkout = find_checkout()
+    home = open_home(checkout)
     report = Report()
     with report.showing():
         platform = start(checkout, home, report)

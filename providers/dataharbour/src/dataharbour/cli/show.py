@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dataharbour.errors import DataHarbourError
 
 if TYPE_CHECKING:
-    from dataharbour.platform.bootstrap.machine import Check
+    from dataharbour.platform.bootstrap.checks import Check
 
 
 def json_document(value: Any) -> None:
@@ -50,15 +50,10 @@ def status(found: dict[str, Any], *, output: str) -> None:
 def checks(found: Iterable[Check], *, output: str) -> None:
     """What `doctor` saw."""
     if wants_json(output):
-        json_document(
-            [{"id": c.id, "ok": c.ok, "detail": c.detail, "remedy": c.remedy} for c in found]
-        )
+        json_document([check.as_json() for check in found])
         return
     for check in found:
-        mark = "ok  " if check.ok else ("FAIL" if check.needed else "note")
-        sys.stdout.write(f"{mark}  {check.id}: {check.detail}\n")
-        if not check.ok and check.remedy:
-            sys.stdout.write(f"      remedy: {check.remedy}\n")
+        sys.stdout.write(f"{check}\n")
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:

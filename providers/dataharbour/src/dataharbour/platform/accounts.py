@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dataharbour.postgres.cluster import Account
 
 POSTGRES = "harbour-pg"
 SPARK = "harbour-spark"
+_STRANGER = Account(uid=2**31 - 2, gid=2**31 - 2)  # owns nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,13 @@ class Accounts:
 
     postgres: Account | None = None
     spark: Account | None = None
+
+
+def planned() -> Accounts:
+    """The accounts that `ensure` will give; one that is still to be made is a stranger to all."""
+    if os.geteuid() != 0:
+        return Accounts()
+    return Accounts(postgres=_lookup(POSTGRES) or _STRANGER, spark=_lookup(SPARK) or _STRANGER)
 
 
 def ensure() -> Accounts:
@@ -42,9 +51,11 @@ def ensure() -> Accounts:
     return Accounts(postgres=_ensure(POSTGRES), spark=_ensure(SPARK))
 
 
-def missing() -> list[str]:
-    """Names of the accounts that `ensure` would have to make."""
-    return [] if os.geteuid() != 0 else [n for n in (POSTGRES, SPARK) if _lookup(n) is None]
+def unmakeable() -> list[str]:
+    """Names of the accounts that are missing and cannot be made (root only)."""
+    if os.geteuid() != 0 or _useradd():
+        return []
+    return [name for name in (POSTGRES, SPARK) if _lookup(name) is None]
 
 
 def unreachable(account: Account, path: Path) -> Path | None:
@@ -56,6 +67,11 @@ def unreachable(account: Account, path: Path) -> Path | None:
     return None
 
 
+def can_enter(account: Account | None) -> Callable[[Path], bool]:
+    """Whether `account` may go to a folder; None, the user who started us, may."""
+    return lambda path: account is None or unreachable(account, path) is None
+
+
 def python_for(account: Account | None) -> dict[str, str]:
     """The variables by which Spark's server starts Python for user-defined functions.
 
@@ -63,12 +79,13 @@ def python_for(account: Account | None) -> dict[str, str]:
     system's of the same version, with our packages.
     """
     ours = {"PYSPARK_PYTHON": sys.executable}
-    if account is None or unreachable(account, Path(sys.executable)) is None:
+    may_enter = can_enter(account)
+    if may_enter(Path(sys.executable)):
         return ours
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for folder in ("/usr/bin", "/usr/local/bin"):
         program = Path(folder) / name
-        if program.exists() and unreachable(account, program) is None:
+        if program.exists() and may_enter(program):
             return {"PYSPARK_PYTHON": str(program), "PYTHONPATH": sysconfig.get_path("purelib")}
     return ours
 
@@ -97,18 +114,27 @@ def _ensure(name: str) -> Account:
         account = _lookup(name)
     if account is None:
         raise PlatformError(
-            f"The system account {name} is missing and could not be made.",
-            f"Make it (useradd --system --user-group {name}), or start as an ordinary user.",
+            f"The system account {name} is missing and could not be made.", remedy_for([name])
         )
     return account
 
 
+def remedy_for(names: Sequence[str]) -> str:
+    """What to do where accounts cannot be made."""
+    commands = " && ".join(f"useradd --system --user-group {name}" for name in names)
+    return f"Make it ({commands}), or start as an ordinary user."
+
+
+def _useradd() -> str | None:
+    return shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+
+
 def _make(name: str) -> None:
-    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if useradd is None:
+    program = _useradd()
+    if program is None:
         return
     subprocess.run(
-        [useradd, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+        [program, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
          "--shell", "/usr/sbin/nologin", "--comment", "DataHarbour", name],
         check=False,
         capture_output=True,

@@ -5,14 +5,29 @@ Does I/O: makes the state folder's tree and reads or generates what lies in it.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from dataharbour.platform import accounts, credentials, ports
 from dataharbour.platform.airflow_config import Plan
+from dataharbour.platform.bootstrap.shelter import give_shelter
 from dataharbour.platform.java import ensure_java
-from dataharbour.platform.layout import Checkout, Home
+from dataharbour.platform.layout import Checkout, Home, find_home
 from dataharbour.platform.services import Platform, owner_of
 from dataharbour.platform.spark import SparkFiles
 
 _PRIVATE = ("logs", "run", "secrets", "config", "airflow", "runs", "notebooks", "jobs")
+
+
+def open_home(checkout: Checkout, environ: Mapping[str, str] = os.environ) -> Home:
+    """The state folder, in a place that the users of all services can reach.
+
+    Raises:
+        PlatformError: there is no such place, or its path is too long.
+    """
+    if not environ.get("HARBOUR_HOME"):
+        give_shelter(checkout.root / ".harbour")
+    return find_home(checkout, environ)
 
 
 def make_folders(home: Home) -> None:
@@ -38,7 +53,7 @@ def assemble(checkout: Checkout, home: Home, chosen: dict[str, int], *, lake: st
     """The platform in `home` with the ports `chosen`."""
     owners = accounts.ensure()
     secret = credentials.load_or_create(home.secrets)
-    java_home = ensure_java(home.spark / "java")
+    java_home = ensure_java(home.spark / "java", is_usable=accounts.can_enter(owners.spark))
     files = SparkFiles(
         root=home.spark,
         owner=owner_of(owners.spark),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from dataharbour.errors import PlatformError
 from dataharbour.platform.down import down
@@ -29,9 +28,6 @@ def destroy(home: Home, report: Report) -> bool:
         )
     down(home, report)
     report.waiting("state-folder", f"deleting {home.root}")
-    target = Path(home.root).resolve()
-    shutil.rmtree(target)
-    if home.root.is_symlink():
-        home.root.unlink()
+    shutil.rmtree(home.root)
     report.ready("state-folder", "deleted")
     return True

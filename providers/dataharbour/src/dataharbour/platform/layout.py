@@ -115,14 +115,14 @@ def find_checkout() -> Checkout:
 
 
 def find_home(checkout: Checkout, environ: Mapping[str, str] = os.environ) -> Home:
-    """The state folder of `checkout`: `$HARBOUR_HOME`, else `.harbour/` in it.
+    """The state folder of `checkout`: `$HARBOUR_HOME`, else `.harbour/` in it; links are followed.
 
     Raises:
         PlatformError: the path is too long for the supervisor's socket.
     """
     given = environ.get("HARBOUR_HOME")
     root = Path(given).expanduser() if given else checkout.root / ".harbour"
-    home = Home(Path(os.path.abspath(root)))
+    home = Home(Path(os.path.realpath(root)))
     if len(os.fsencode(home.socket)) > _SOCKET_PATH_MAX:
         raise PlatformError(
             f"The state folder's path is too long for a socket: {home.root} "

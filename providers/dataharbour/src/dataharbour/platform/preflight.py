@@ -12,13 +12,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataharbour.errors import DataHarbourError, PlatformError
 from dataharbour.platform import accounts
-from dataharbour.platform.bootstrap.machine import Check
+from dataharbour.platform.bootstrap import checks
+from dataharbour.platform.bootstrap.checks import Check
+from dataharbour.platform.java import NO_JAVA, NO_JAVA_REMEDY, find_java, packaged_java
 from dataharbour.platform.layout import Checkout, Home
 
-DISK_GB = 10
-MEMORY_GB = 4
+_DISK_TO_GO_ON_BYTES = 1_000_000_000
 
 
 def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
@@ -27,22 +27,11 @@ def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
         _python(),
         _writable(home),
         _disk(home, fresh=fresh),
-        _memory(),
-        *_accounts(home),
+        checks.memory(checks.memory_bytes()),
+        *_accounts(checkout, home),
         _java(),
         *_jobs(checkout),
     ]
-
-
-def insist(checks: list[Check]) -> None:
-    """Raise the first needed check that failed.
-
-    Raises:
-        PlatformError: with the check's detail and remedy.
-    """
-    for check in checks:
-        if check.needed and not check.ok:
-            raise PlatformError(check.detail, check.remedy)
 
 
 def _python() -> Check:
@@ -68,32 +57,15 @@ def _writable(home: Home) -> Check:
 
 def _disk(home: Home, *, fresh: bool) -> Check:
     folder = next(p for p in (home.root, *home.root.parents) if p.exists())
-    free_gb = shutil.disk_usage(folder).free / 1e9
-    needed_gb = DISK_GB if fresh else 1
-    return Check(
-        "disk",
-        free_gb >= needed_gb,
-        f"{free_gb:.1f} GB are free at {folder}; {needed_gb} GB are needed.",
-        "" if free_gb >= needed_gb else "Free some space, or set HARBOUR_HOME to another disk.",
+    return checks.disk(
+        folder,
+        shutil.disk_usage(folder).free,
+        needed_bytes=checks.DISK_BYTES if fresh else _DISK_TO_GO_ON_BYTES,
+        remedy="Free some space, or set HARBOUR_HOME to another disk.",
     )
 
 
-def _memory() -> Check:
-    available_gb = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            available_gb = int(line.split()[1]) * 1024 / 1e9
-    ok = available_gb >= MEMORY_GB
-    return Check(
-        "memory",
-        ok,
-        f"{available_gb:.1f} GB of memory are available; the platform uses up to {MEMORY_GB} GB.",
-        "" if ok else "Stop something else; services may be killed for want of memory.",
-        needed=False,
-    )
-
-
-def _accounts(home: Home) -> Iterator[Check]:
+def _accounts(checkout: Checkout, home: Home) -> Iterator[Check]:
     if os.geteuid() != 0:
         yield Check(
             "spark-isolation",
@@ -105,14 +77,24 @@ def _accounts(home: Home) -> Iterator[Check]:
             needed=False,
         )
         return
-    try:
-        owners = accounts.ensure()
-    except PlatformError as error:
-        yield Check("accounts", False, error.problem, error.remedy)
+    if absent := accounts.unmakeable():
+        yield Check(
+            "accounts",
+            False,
+            f"The system accounts {' and '.join(absent)} are missing, and there is no useradd.",
+            accounts.remedy_for(absent),
+        )
         return
-    yield Check("accounts", True, f"System accounts {accounts.POSTGRES} and {accounts.SPARK}.")
+    yield Check(
+        "accounts",
+        True,
+        f"PostgreSQL runs as {accounts.POSTGRES}, Spark as {accounts.SPARK}.",
+    )
+    owners = accounts.planned()
+    # A state folder that is still to be made in the checkout is made where it can be reached.
+    is_made = home.root.exists() or home.root != checkout.root / ".harbour"
     for account in filter(None, (owners.postgres, owners.spark)):
-        for path in (home.root.parent, Path(sys.prefix)):
+        for path in (*([home.root.parent] if is_made else []), Path(sys.prefix)):
             closed = accounts.unreachable(account, path)
             if closed:
                 yield Check(
@@ -126,15 +108,10 @@ def _accounts(home: Home) -> Iterator[Check]:
 
 
 def _java() -> Check:
-    from dataharbour.platform.java import find_java
-
-    try:
-        java = find_java()
-    except DataHarbourError as error:
-        return Check("java", False, error.problem, error.remedy)
-    if java is None:
-        return Check("java", True, "No Java 17 or newer on this machine; the packaged one is used.")
-    return Check("java", True, f"Java at {java}.")
+    is_usable = accounts.can_enter(accounts.planned().spark)
+    if java := find_java(is_usable=is_usable) or packaged_java():
+        return Check("java", True, f"Java at {java}.")
+    return Check("java", False, NO_JAVA, NO_JAVA_REMEDY)
 
 
 def _jobs(checkout: Checkout) -> Iterator[Check]:

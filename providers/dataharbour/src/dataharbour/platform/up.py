@@ -25,6 +25,7 @@ from dataharbour.platform import (
     spark,
 )
 from dataharbour.platform.airflow_api import AirflowApi
+from dataharbour.platform.bootstrap.checks import insist
 from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.lock import exclusive
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
@@ -47,7 +48,7 @@ def up(checkout: Checkout, home: Home, report: Report) -> Platform:
         PlatformError: it could not; the message has the reason and the remedy.
     """
     fresh = not (home.data / "postgres" / "PG_VERSION").exists()
-    preflight.insist(preflight.run(checkout, home, fresh=fresh))
+    insist(preflight.run(checkout, home, fresh=fresh))
     with exclusive(home):
         assemble.make_folders(home)
         supervisor = Supervisor(home)

@@ -48,8 +48,8 @@ class Checkout:
 
     @property
     def venv(self) -> Path:
-        """The environment."""
-        return self.root / ".venv"
+        """The environment; where `.venv` is a link, what that leads to."""
+        return Path(os.path.realpath(self.root / ".venv"))
 
     @property
     def notes(self) -> Path:
@@ -113,7 +113,7 @@ class Checkout:
                     _remove(inner)
             else:
                 _remove(path)
-        if not spared and not self.venv.is_symlink():
+        if not spared and not (self.root / ".venv").is_symlink():
             self.venv.rmdir()
 
     def distributions(self) -> dict[str, int]:

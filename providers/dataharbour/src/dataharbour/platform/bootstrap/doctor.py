@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataharbour.errors import PlatformError
 from dataharbour.platform.bootstrap import machine
 from dataharbour.platform.bootstrap.checkout import Checkout
+from dataharbour.platform.bootstrap.checks import Check
 from dataharbour.platform.bootstrap.index import PackageIndex
 from dataharbour.platform.bootstrap.lock import Selection, parse_requirements, select
-from dataharbour.platform.bootstrap.machine import Check, Facts
+from dataharbour.platform.bootstrap.machine import Facts
 from dataharbour.platform.bootstrap.progress import size
 from dataharbour.platform.bootstrap.sources import read_sources
 
@@ -24,7 +25,9 @@ def report(checkout: Checkout, environ: Mapping[str, str], *, as_json: bool) -> 
     """
     _, selection, checks = inspect(checkout)
     checks += [_index(environ), _installation(checkout, selection)]
-    sys.stdout.write(_as_json(checks) if as_json else "".join(map(_as_text, checks)))
+    rows = [check.as_json() for check in checks]
+    text = json.dumps(rows, indent=2) if as_json else "\n".join(map(str, checks))
+    sys.stdout.write(f"{text}\n")
     return int(any(check.needed and not check.ok for check in checks))
 
 
@@ -64,17 +67,3 @@ def _installation(checkout: Checkout, selection: Selection) -> Check:
         "./harbour up installs what is missing, then starts the platform.",
         needed=False,
     )
-
-
-def _as_text(check: Check) -> str:
-    mark = "ok" if check.ok else "FAIL" if check.needed else "note"
-    remedy = f"{'':<20}{check.remedy}\n" if check.remedy and not check.ok else ""
-    return f"{mark:<5} {check.id:<13} {check.detail}\n{remedy}"
-
-
-def _as_json(checks: list[Check]) -> str:
-    rows = [
-        {"id": each.id, "ok": each.ok, "detail": each.detail, "remedy": each.remedy}
-        for each in checks
-    ]
-    return f"{json.dumps(rows, indent=2)}\n"

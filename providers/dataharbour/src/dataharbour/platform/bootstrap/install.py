@@ -87,7 +87,7 @@ def install(
 
 def _prepare_notes(checkout: Checkout) -> None:
     for folder in (checkout.venv, checkout.notes, checkout.notes / "tmp"):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # services may run as other users, whatever the umask is
 
 

@@ -15,35 +15,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataharbour.platform.bootstrap import checks
 from dataharbour.platform.bootstrap.checkout import Checkout, State
+from dataharbour.platform.bootstrap.checks import DISK_BYTES, Check
 from dataharbour.platform.bootstrap.wheels import Machine
 
 OLDEST, NEWEST = (3, 11), (3, 13)  # what uv.lock is resolved for
 OLDEST_GLIBC = "2.28"  # the highest that a package of the lock asks for; a test compares
-DISK_BYTES = 10_000_000_000  # 4 for the packages, the rest for data, logs and Spark's scratch space
 INSTALL_BYTES = 4_200_000_000  # .venv 2.2 GB, uv's cache 2.0 GB more (measured, November 2026)
-MEMORY_BYTES = 4_000_000_000  # the idle platform
 # What Airflow cannot do without, and thin or self-compiled Pythons lack.
 _MODULES = ("bz2", "ctypes", "lzma", "sqlite3", "ssl", "zlib")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding, as `harbour doctor` prints it.
-
-    Attributes:
-        id: stable name.
-        ok: False when something should be done.
-        detail: what was seen.
-        remedy: what to do; empty when `ok`.
-        needed: whether installing, or `up`, refuses to go on without it.
-    """
-
-    id: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +58,7 @@ class Facts:
 
 def observe(checkout: Checkout) -> Facts:
     """Collect the facts."""
-    venv = checkout.venv if checkout.venv.is_dir() else checkout.root
+    venv = next(path for path in (checkout.venv, *checkout.venv.parents) if path.is_dir())
     place = os.statvfs(venv)
     return Facts(
         python=base_python(),
@@ -90,7 +71,7 @@ def observe(checkout: Checkout) -> Facts:
         state=checkout.state(),
         refusal=_refusal(venv, place),
         free_bytes=place.f_bavail * place.f_frsize,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=checks.memory_bytes(),
     )
 
 
@@ -101,12 +82,19 @@ def judge(facts: Facts, unavailable: tuple[str, ...]) -> list[Check]:
         facts: what was seen.
         unavailable: packages that have no file for this machine.
     """
+    is_new = facts.state in (State.MISSING, State.FOREIGN)
     return [
         _python(facts),
         _platform(facts, unavailable),
         _checkout(facts),
-        _disk(facts),
-        _memory(facts),
+        checks.disk(
+            facts.root,
+            facts.free_bytes,
+            # What was begun has taken its share of the disk already.
+            needed_bytes=DISK_BYTES if is_new else INSTALL_BYTES,
+            remedy="Free some space, or clone DataHarbour to another disk.",
+        ),
+        checks.memory(facts.memory_bytes),
     ]
 
 
@@ -199,31 +187,6 @@ def _checkout(facts: Facts) -> Check:
     return Check("checkout", True, f"{facts.root} may be written to.")
 
 
-def _disk(facts: Facts) -> Check:
-    # What was begun has taken its share of the disk already.
-    needed = DISK_BYTES if facts.state in (State.MISSING, State.FOREIGN) else INSTALL_BYTES
-    ok = facts.free_bytes >= needed
-    return Check(
-        "disk",
-        ok,
-        f"{facts.free_bytes / 1e9:.1f} GB are free at {facts.root}; "
-        f"{needed / 1e9:.0f} GB are needed.",
-        "" if ok else "Free some space, or clone DataHarbour to another disk.",
-    )
-
-
-def _memory(facts: Facts) -> Check:
-    ok = facts.memory_bytes >= MEMORY_BYTES
-    return Check(
-        "memory",
-        ok,
-        f"{facts.memory_bytes / 1e9:.1f} GB of memory are available; the platform uses up to "
-        f"{MEMORY_BYTES / 1e9:.0f} GB.",
-        "" if ok else "Stop something else, or services may be killed for want of memory.",
-        needed=False,
-    )
-
-
 def _can_import(module: str) -> bool:
     """Whether a module and the extension behind it are there; it is not kept loaded for that."""
     try:
@@ -241,23 +204,3 @@ def _refusal(folder: Path, place: os.statvfs_result) -> str:
     except OSError as error:
         return f"{folder} cannot be written to ({error.strerror})"
     return "no programs may be run from that disk (noexec)" if place.f_flag & os.ST_NOEXEC else ""
-
-
-def _memory_bytes(root: Path = Path("/")) -> int:
-    """Memory that new processes may take: the system's, or what the container is allowed."""
-    lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
-    values = {
-        name: int(rest.split()[0]) * 1024 for name, _, rest in (x.partition(":") for x in lines)
-    }
-    available = values.get("MemAvailable", values["MemFree"])
-    control = root / "sys/fs/cgroup"
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            allowed = int((control / limit).read_text()) - int((control / used).read_text())
-        except (OSError, ValueError):  # no such group; or "max", which is no limit
-            continue
-        available = min(available, allowed)
-    return available

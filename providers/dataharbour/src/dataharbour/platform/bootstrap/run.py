@@ -13,15 +13,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from dataharbour.errors import DataHarbourError, PlatformError
-from dataharbour.platform.bootstrap import machine
+from dataharbour.errors import DataHarbourError
 from dataharbour.platform.bootstrap.checkout import Checkout, State
+from dataharbour.platform.bootstrap.checks import MEMORY_BYTES, Check, insist
 from dataharbour.platform.bootstrap.doctor import inspect, report
 from dataharbour.platform.bootstrap.filling import not_installed
 from dataharbour.platform.bootstrap.install import install
 from dataharbour.platform.bootstrap.lock import Selection
-from dataharbour.platform.bootstrap.machine import Check, Facts
+from dataharbour.platform.bootstrap.machine import INSTALL_BYTES, Facts
 from dataharbour.platform.bootstrap.progress import Progress, duration, size
+from dataharbour.platform.bootstrap.shelter import give_shelter
 from dataharbour.platform.bootstrap.sources import read_sources
 
 _FAILED = 1
@@ -76,19 +77,14 @@ def ensure_installed(checkout: Checkout, environ: Mapping[str, str], *, progress
         if checkout.state() is State.COMPLETE:
             return
         facts, selection, checks = inspect(checkout)
-        _insist(checks)
+        insist(checks)
         sources = read_sources(environ)
+        give_shelter(checkout.root / ".venv")
         for line in announcement(facts, selection, checks, checkout):
             progress.say(line)
         started = time.monotonic()
         install(checkout, selection, sources, facts.machine, environ, lock=lock, progress=progress)
         progress.say(f"Installed in {duration(time.monotonic() - started)}.")
-
-
-def _insist(checks: list[Check]) -> None:
-    for check in checks:
-        if check.needed and not check.ok:
-            raise PlatformError(check.detail, check.remedy)
 
 
 def announcement(
@@ -110,11 +106,11 @@ def announcement(
     if is_update:
         return
     yield (
-        f"  disk      {size(machine.INSTALL_BYTES)} in .venv and uv's cache "
+        f"  disk      {size(INSTALL_BYTES)} in .venv and uv's cache "
         f"({size(facts.free_bytes)} are free)"
     )
     yield (
-        f"  memory    {size(machine.MEMORY_BYTES)} while the platform runs "
+        f"  memory    {size(MEMORY_BYTES)} while the platform runs "
         f"({size(facts.memory_bytes)} are available)"
     )
     yield f"  into      {checkout.venv}, with {facts.python}"
