@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -86,6 +87,8 @@ class Trial:
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,
+            # A shell's background job, which a test run may be, ignores interrupts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def require(self, names: set[str]) -> None:
@@ -146,7 +149,7 @@ def copy_checkout(root: Path) -> Path:
         (package / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / _SOURCE / name, package / name)
     installer = package / "platform" / "bootstrap"
-    for name in ("schemas", "spark"):  # parts of the package, too
+    for name in ("schemas", "spark", "sql"):  # parts of the package, too
         shutil.copytree(ROOT / "include" / name, root / "include" / name)
     shutil.copytree(
         ROOT / _SOURCE / "platform/bootstrap",

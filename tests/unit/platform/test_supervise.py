@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
+import pwd
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +34,18 @@ def supervised(home):
     yield supervisor
     supervisor.shutdown()
     launch.stop_all(list(launch.marked(str(home.root))), grace_s=1)
+
+
+@pytest.fixture
+def ordinary_user():
+    """Options for subprocess: somebody who is not root, and has a Python to run."""
+    nobody = pwd.getpwnam("nobody")
+    user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    user = user if os.geteuid() == 0 else {}
+    fits = "import sys; sys.exit(not (3, 11) <= sys.version_info[:2])"
+    if subprocess.run(["/usr/bin/python3", "-c", fits], check=False, **user).returncode:
+        pytest.skip("/usr/bin/python3 is not a Python 3.11 or newer")
+    return user
 
 
 def python(code: str, **more) -> Service:
@@ -80,6 +96,59 @@ def test_a_killed_service_comes_back_without_what_its_children_left(home, superv
     until(lambda: len(marker.read_text().splitlines()) == 2)
     orphan = int(marker.read_text().splitlines()[0])
     assert not Path(f"/proc/{orphan}/exe").exists()
+
+
+HIDING = """
+import ctypes, os, sys, time
+if os.fork() == 0:  # as Airflow's workers: nobody but root may look into them
+    ctypes.CDLL(None).prctl(4, 0)
+    open(sys.argv[1], "w").write(str(os.getpid()))
+    time.sleep(60)
+time.sleep(60)
+"""
+
+
+def test_workers_that_hide_their_environment_are_found_by_an_ordinary_user(ordinary_user):
+    """The service is killed, its worker stays, and the sweep of the same user must see it."""
+    with tempfile.TemporaryDirectory() as folder:
+        home, told = Path(folder) / "home", Path(folder) / "worker"
+        (home / "run").mkdir(parents=True)
+        shutil.copy(launch.__file__, folder)
+        start = {
+            "command": ["/usr/bin/python3", "-c", HIDING, str(told)],
+            "directory": folder,
+            "environment": {
+                launch.PLATFORM_MARK: str(home),
+                launch.SERVICE_MARK: "scheduler",
+            },
+            "user": None,
+        }
+        (Path(folder) / "service.json").write_text(json.dumps(start))
+        for path in (folder, home, home / "run"):
+            os.chown(path, ordinary_user.get("user", -1), -1)
+        service = subprocess.Popen(
+            ["/usr/bin/python3", "launch.py", "service.json"],
+            cwd=folder,
+            start_new_session=True,
+            **ordinary_user,
+        )
+        until(lambda: told.exists() and told.read_text())
+        worker = int(told.read_text())
+        try:
+            service.kill()
+            service.wait()
+            look = "import launch; print(launch.marked({!r}))"
+            found = subprocess.run(
+                ["/usr/bin/python3", "-c", look.format(str(home))],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=True,
+                **ordinary_user,
+            )
+            assert found.stdout.strip() == str({worker: "scheduler"})
+        finally:
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_driver_outlives_the_service_that_started_it(home, supervised):

@@ -104,13 +104,7 @@ def fetch(
     repository = source.repository
     count = _Count(rest, folder, on_progress or (lambda *_: None))
     with (
-        httpx.Client(
-            auth=repository.login,
-            proxy=repository.proxy,  # None: HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide
-            verify=_trusted(),
-            timeout=_TIMEOUT,
-            follow_redirects=True,
-        ) as client,
+        _client(repository) as client,
         ThreadPoolExecutor(_AT_ONCE) as pool,
     ):
         try:
@@ -120,6 +114,33 @@ def fetch(
         finally:  # after a failure, or Ctrl-C: nothing new, and what runs ends at its next piece
             count.stop.set()
             pool.shutdown(cancel_futures=True)
+
+
+def probe(jar: Jar, source: Maven) -> str:
+    """Ask the repository for one jar without fetching it; returns the repository's address.
+
+    Raises:
+        Unavailable: it cannot be reached, or does not have the jar.
+    """
+    with _client(source.repository) as client:
+        url = f"{source.repository.url}/{jar.path}"
+        try:
+            answer = client.head(url)
+        except httpx.TransportError as error:
+            raise _unreachable(source.repository, error) from error
+    if answer.is_error:
+        raise _refused(url, answer)
+    return source.repository.url
+
+
+def _client(repository: Repository) -> httpx.Client:
+    return httpx.Client(
+        auth=repository.login,
+        proxy=repository.proxy,  # None: HTTPS_PROXY, HTTP_PROXY and NO_PROXY decide
+        verify=_trusted(),
+        timeout=_TIMEOUT,
+        follow_redirects=True,
+    )
 
 
 class _Count:
@@ -189,10 +210,7 @@ def _receive(client: httpx.Client, url: str, jar: Jar, part: Path, count: _Count
         if answer.is_server_error:
             raise httpx.ReadError(f"the server answered {answer.status_code}")
         if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-            raise Unavailable(
-                f"{url} answered {answer.status_code} {answer.reason_phrase}.",
-                f"Look at the mirror and the login in ~/.m2/settings.xml. {_OFFLINE}",
-            )
+            raise _refused(url, answer)
         goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if not (answer.status_code == httpx.codes.PARTIAL_CONTENT and goes_on):
             have = 0
@@ -242,6 +260,13 @@ def _unreachable(repository: Repository, error: Exception) -> Unavailable:
     return Unavailable(
         f"The Maven repository {repository.url} cannot be reached: {reason}.",
         f"Set a proxy (HTTPS_PROXY) or a mirror (~/.m2/settings.xml). {_OFFLINE}",
+    )
+
+
+def _refused(url: str, answer: httpx.Response) -> Unavailable:
+    return Unavailable(
+        f"{url} answered {answer.status_code} {answer.reason_phrase}.",
+        f"Look at the mirror and the login in ~/.m2/settings.xml. {_OFFLINE}",
     )
 
 
