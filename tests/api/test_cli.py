@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -14,9 +15,13 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from dataharbour.cli import client
-from dataharbour.cli.client import Exit
-from dataharbour.cli.jobs import app
+from dataharbour.cli.client import Client
+from dataharbour.cli.exits import Exit
+from dataharbour.cli.main import app
+from dataharbour.cli.tour import follow
+from dataharbour.errors import JobFailed, NotAuthenticated, NotFound, Unavailable
 from dataharbour.jobs.model import Detail, Failure, FailureClass
+from dataharbour.platform.report import Report
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def harbour(server, monkeypatch):
     def run(*arguments: str, role: str = "admin"):
         monkeypatch.setenv("DATAHARBOUR_URL", server.url)
         monkeypatch.setenv("DATAHARBOUR_TOKEN", role)
-        return CliRunner().invoke(app, list(arguments))
+        return CliRunner().invoke(app, ["job", *arguments])
 
     return run
 
@@ -198,10 +203,10 @@ def test_logs_prints_all_lines(harbour, worker, monkeypatch):
         (["submit", "hello"], "viewer", Exit.NOT_ALLOWED, "may not start runs"),
         (["submit", "-a", "hello.py"], "user", Exit.NOT_ALLOWED, "role op"),
         (["list"], "nobody", Exit.NOT_ALLOWED, "signed-in user"),
-        (["submit", "hello", "-p", "x=1"], "admin", Exit.REFUSED, "no parameter 'x'"),
-        (["submit", "-a", "/etc/passwd"], "admin", Exit.REFUSED, "/etc/passwd"),
-        (["submit", "-a", "hello.py", "--timeout", "0"], "admin", Exit.REFUSED, "#/timeout_s"),
-        (["list", "--state", "asleep"], "admin", Exit.REFUSED, "'QUEUED'"),
+        (["submit", "hello", "-p", "x=1"], "admin", Exit.FAILED, "no parameter 'x'"),
+        (["submit", "-a", "/etc/passwd"], "admin", Exit.FAILED, "/etc/passwd"),
+        (["submit", "-a", "hello.py", "--timeout", "0"], "admin", Exit.FAILED, "#/timeout_s"),
+        (["list", "--state", "asleep"], "admin", Exit.FAILED, "'QUEUED'"),
     ],
 )
 def test_each_failure_has_one_message_a_remedy_and_a_code(harbour, arguments, role, code, says):
@@ -210,3 +215,39 @@ def test_each_failure_has_one_message_a_remedy_and_a_code(harbour, arguments, ro
     assert says in done.stderr
     assert "remedy: " in done.stderr
     assert done.stdout == ""
+
+
+def started(server) -> tuple[Client, str]:
+    admin = Client(server.url, "admin")
+    return admin, admin.start("jobs/hello/runs", {}, key="first")["id"]
+
+
+def test_the_first_run_is_followed_to_its_end(server, worker):
+    stream = io.StringIO()
+    follow(*started(server), Report(stream=stream, live=False), timeout_s=30)
+    assert "flights_delays: " in stream.getvalue()
+
+
+def test_a_first_run_that_fails_is_told_with_its_reason(server, worker):
+    worker["detail"] = Detail.FAILED
+    worker["failure"] = Failure(FailureClass.USER_ERROR, "ValueError: boom")
+    with pytest.raises(JobFailed, match="FAILED: ValueError: boom") as caught:
+        follow(*started(server), Report(stream=io.StringIO()), timeout_s=30)
+    assert "job logs" in caught.value.remedy
+
+
+def test_a_first_run_that_outlasts_the_patience_goes_on(server):
+    with pytest.raises(Unavailable, match="has not ended within 0 s") as caught:
+        follow(*started(server), Report(stream=io.StringIO()), timeout_s=0)
+    assert "goes on" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("role", "run", "error"),
+    [("nobody", None, NotAuthenticated), ("admin", "nonsense", NotFound)],
+)
+def test_an_api_that_refuses_in_between_is_told_in_words(server, role, run, error):
+    _, run_id = started(server)
+    with pytest.raises(error) as caught:
+        follow(Client(server.url, role), run or run_id, Report(stream=io.StringIO()), timeout_s=30)
+    assert "goes on; to follow it: ./harbour job logs" in caught.value.remedy

@@ -44,12 +44,12 @@ def test_a_broken_file_takes_away_only_its_own_dag(declare, parse, broken):
     declare("good")
     declare("bad", **broken)
     bag = parse()
-    assert sorted(bag.dags) == ["job__good", "spark_job"]
+    assert sorted(bag.dags) == ["job__good", "run_reconciliation", "spark_job"]
     assert bag.import_errors == {}
 
 
 def test_without_jobs_there_is_the_one_off_dag(declare, parse):
-    assert sorted(parse().dags) == ["spark_job"]
+    assert sorted(parse().dags) == ["run_reconciliation", "spark_job"]
 
 
 def test_the_fields_of_a_job_are_those_of_its_dag(declare, parse):

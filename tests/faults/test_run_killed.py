@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from dataharbour.jobs import finalize, outcomes
-from dataharbour.jobs.execute import Site
-from dataharbour.jobs.model import Detail
+from dataharbour.jobs.backends import BACKENDS
+from dataharbour.jobs.execute import Caller, Conclusion, Site, begin, conclude, open_run
+from dataharbour.jobs.finalize import Gate
+from dataharbour.jobs.follow import LogTail, follow, tail_of
+from dataharbour.jobs.model import Detail, RunRequest
+from dataharbour.jobs.states import terminal
 from dataharbour.testing.fixtures import Installation, installation
 from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of, starts
 
 __all__ = ["installation"]
+
+TWO_FILES = "    shutil.copy(table, folder / 'part-1.parquet')\n"
 
 
 @pytest.fixture
@@ -27,79 +36,122 @@ class Killed(BaseException):
     """The process is gone: nothing catches this."""
 
 
-class Mortal:
-    """Hands calls on to `part`, until `budget` calls are used up; then the process dies."""
+class Life:
+    """So many more steps, then the process dies: before the last one, or right after it."""
 
-    def __init__(self, part: Any, budget: Iterator[int], *, afterwards: bool) -> None:
-        self._part = part
-        self._budget = budget
+    def __init__(self, steps: int, *, afterwards: bool) -> None:
+        self._left = steps
         self._afterwards = afterwards
+
+    def step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        last, self._left = self._left == 0, self._left - 1
+        if last and not self._afterwards:
+            raise Killed
+        try:
+            return call(*args, **kwargs)
+        finally:
+            if last:
+                raise Killed
+
+
+class Mortal:
+    """Hands calls on to `part`; each is a step of `life`, and each key that is deleted."""
+
+    def __init__(self, part: Any, life: Life) -> None:
+        self._part = part
+        self._life = life
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._life.step(self._part, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._part, name)
-        if not callable(member):
-            return member
-        return self._scope(member) if name == "publishing" else self._call(member)
+        return Mortal(member, self._life) if callable(member) else member
 
-    def _call(self, member: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            last = next(self._budget) == 0
-            if last and not self._afterwards:
-                raise Killed
-            result = member(*args, **kwargs)
-            if last:
-                raise Killed
-            return result
+    @contextmanager
+    def publishing(self, attempt_id: Any) -> Iterator[Mortal]:
+        """The right to publish, which is asked before each step, is mortal as well."""
+        with self._part.publishing(attempt_id) as right:
+            yield Mortal(right, self._life)
 
-        return call
-
-    def _scope(self, member: Callable[..., Any]) -> Callable[..., Any]:
-        @contextmanager
-        def scope(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            with member(*args, **kwargs) as check:
-                yield self._call(check)
-
-        return scope
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._life.step(self._part.delete, [key])
 
 
-def countdown(start: int) -> Iterator[int]:
-    while True:
-        yield start
-        start -= 1
+def task(site: Site, request: RunRequest, caller: Caller, life: Life, *, deferred: bool) -> None:
+    """One try of a task, in place or with a deferral, as the operator goes about it."""
+    run = open_run(site, request, caller=caller)
+    assert not terminal(run.detail)
+    attempt = begin(site, run)
+    wait = outcomes.patience(timeout_s=None, now=time.time())
+    tail = LogTail(site.store, run.id, cursor=tail_of(attempt), lines_left=100, emit=print)
+    attempt, why = follow(
+        site.store, run.id, patience=wait, seconds=30, tail=tail, report=lambda _: None
+    )
+    assert why is not None
+    if deferred:  # what the triggerer saw comes back to `execute_complete`
+        attempt = site.store.attempt_state(attempt.attempt_id)
+        run = site.store.get(attempt.run_id)
+        LogTail(site.store, run.id, cursor=tail.cursor, lines_left=1, emit=print).pull()
+    gate: Any = Mortal(Gate.of(run, site.lake, site.settings.include_dir), life)
+    done = conclude(site, run, attempt, why, caller=caller, gate=gate)
+    assert done.run.detail is Detail.SUCCEEDED, done
 
 
-@pytest.mark.parametrize("afterwards", [False, True], ids=["before", "after"])
-def test_killed_at_any_step_a_run_ends_the_same(site, installation, monkeypatch, afterwards):
-    """User code starts once, the table appears once, whichever call was the last."""
+def published(installation: Installation) -> list[int]:
+    """What a reader of the table's record sees."""
+    folder = installation.lake / "gold/sales"
+    record = folder / "_published.json"
+    files = json.loads(record.read_text())["files"] if record.exists() else []
+    return [n for file in files for n in parquet.read_table(folder / file)["amount"].to_pylist()]
+
+
+def taken_up(site: Site, request: RunRequest, caller: Caller) -> Conclusion:
+    """What the next tries of the task make of it."""
+    done = carry_out(site, request, caller=caller)
+    for _ in range(2):
+        if done.goes_on:
+            done = carry_out(site, request, caller=caller)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "deferred"),
+    [pytest.param(False, False, id="before, in place"), pytest.param(True, True, id="after")],
+)
+def test_killed_at_any_step_a_run_ends_the_same(
+    site, installation, monkeypatch, afterwards, deferred
+):
+    """User code starts once, the table has its rows once, whichever call was the last."""
     monkeypatch.setattr(outcomes, "CLAIM_WITHIN_S", 1.0)
-    request = sales_request(installation)
-    open_store = finalize.open_store
-    survived, step = False, 0
+    open_store, count_rows, backend = finalize.open_store, finalize.count_rows, BACKENDS["local"]
+    survived, step, before = False, 0, []
     while not survived:
         (installation.root / "starts").unlink(missing_ok=True)
-        budget = countdown(step)
-        mortal = replace(site, store=Mortal(site.store, budget, afterwards=afterwards))
-
-        def mortal_store(*args: Any, budget: Iterator[int] = budget, **kwargs: Any) -> Any:
-            return Mortal(open_store(*args, **kwargs), budget, afterwards=afterwards)
-
+        request = sales_request(installation, count=step + 1, then=TWO_FILES)
+        expected = sorted([*range(step + 1)] * 2)
+        life = Life(step, afterwards=afterwards)
         caller = replace(CALLER, dag_run_id=f"manual__{step}")
         with monkeypatch.context() as patch:
-            patch.setattr(finalize, "open_store", mortal_store)
+            patch.setattr(finalize, "open_store", lambda *a, life=life, **k: Mortal(
+                open_store(*a, **k), life))  # fmt: skip
+            patch.setattr(finalize, "count_rows", Mortal(count_rows, life))
+            patch.setitem(BACKENDS, "local", Mortal(backend, life))
+            mortal: Any = Mortal(site.store, life)
             try:
-                done = carry_out(mortal, request, caller=caller)
+                task(replace(site, store=mortal), request, caller, life, deferred=deferred)
                 survived = True
             except Killed:  # Airflow has heard of no end: the task comes again
-                done = carry_out(site, request, caller=caller)
-        for _ in range(2):
-            if done.goes_on:
-                done = carry_out(site, request, caller=caller)
-        run = done.run
+                pass
+        assert sorted(published(installation)) in (before, expected), step
+        run = taken_up(site, request, caller).run
         assert run.detail is Detail.SUCCEEDED, step
         assert run.retry_of is None, step
         assert starts(installation) == 1, step
-        assert sales(installation) == [0, 1, 2], step
+        assert sorted(sales(installation)) == sorted(published(installation)) == expected, step
         assert run.result is not None
-        assert run.result["tables"]["gold/sales"]["rows"] == 3, step
-        step += 1
-    assert step > 15, "the steps were counted"
+        assert run.result["tables"]["gold/sales"]["rows"] == len(expected), step
+        assert not list(installation.lake.glob(".attempts/*")), step
+        step, before = step + 1, expected
+    assert step > 30, "the steps were counted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from datetime import datetime
@@ -12,28 +11,16 @@ import pyarrow.dataset as ds
 import pytest
 from pyarrow import fs
 
+from dataharbour.cli.client import ApiProblem, Client
+from dataharbour.testing.running_platform import neutral_environment
+
 pytestmark = pytest.mark.integration
 
 JOB = "flights_delays"
 
 
-@pytest.fixture
-def api(platform):
-    with httpx.Client(
-        base_url=f"{platform.url}/api/v1",
-        headers={"Authorization": f"Bearer {platform.token}"},
-        timeout=60,
-        trust_env=False,
-    ) as client:
-        yield client
-
-
-def ended(api, run: dict, timeout_s: float = 300.0) -> dict:
-    deadline = time.monotonic() + timeout_s
-    while run["state"] in ("QUEUED", "RUNNING"):
-        assert time.monotonic() < deadline, run
-        run = api.get(f"runs/{run['id']}", params={"wait": 10}).json()
-    return run
+def ended(api: Client, run: dict) -> dict:
+    return list(api.watch(run["id"], timeout_s=300))[-1]
 
 
 def table(platform, name: str):
@@ -50,16 +37,14 @@ def table(platform, name: str):
 
 
 @pytest.fixture(scope="module")
-def first_run(platform):
-    with httpx.Client(
-        base_url=f"{platform.url}/api/v1",
-        headers={"Authorization": f"Bearer {platform.token}"},
-        timeout=60,
-        trust_env=False,
-    ) as client:
-        answer = client.post(f"jobs/{JOB}/runs", json={"labels": {"from": "tests"}})
-        assert answer.status_code == 202, answer.text
-        return ended(client, answer.json())
+def api(platform) -> Client:
+    return platform.api
+
+
+@pytest.fixture(scope="module")
+def first_run(api):
+    labels = {"labels": {"from": "tests"}}
+    return ended(api, api.start(f"jobs/{JOB}/runs", labels, key="first-of-the-tests"))
 
 
 def test_a_run_by_rest_succeeds(first_run):
@@ -94,14 +79,14 @@ def test_the_silver_table_is_typed_and_partitioned_by_month(first_run, platform)
 def test_nothing_stays_staged(first_run, platform):
     from dataharbour.platform import credentials, object_store
 
-    keys = credentials.load_or_create(platform.home.secrets).s3["admin"]
+    keys = credentials.load(platform.home.secrets).s3["admin"]
     s3 = object_store.client(platform.environment["AWS_ENDPOINT_URL"], keys)
     staged = s3.list_objects_v2(Bucket="lake", Prefix=".attempts/").get("Contents", [])
     assert [o["Key"] for o in staged if not o["Key"].endswith("/")] == []
 
 
 def test_the_drivers_log_is_there_to_the_last_line(first_run, api):
-    page = api.get(f"runs/{first_run['id']}/logs").json()
+    page = api.get(f"runs/{first_run['id']}/logs")
     lines = [item["line"] for item in page["items"]]
     assert any("336,776" in line for line in lines)
     assert page["complete"] is True
@@ -126,43 +111,37 @@ def test_the_task_log_comes_from_the_object_store(first_run, platform):
 
 
 def test_the_same_key_is_the_same_run(first_run, api):
-    key = {"Idempotency-Key": f"test-{time.time_ns()}"}
-    body = {"labels": {"n": "1"}}
-    first = api.post(f"jobs/{JOB}/runs", json=body, headers=key)
-    again = api.post(f"jobs/{JOB}/runs", json=body, headers=key)
-    other = api.post(f"jobs/{JOB}/runs", json={"labels": {"n": "2"}}, headers=key)
-    assert (first.status_code, again.status_code, other.status_code) == (202, 200, 422)
-    assert again.json()["id"] == first.json()["id"]
-    assert again.headers["Idempotency-Replayed"] == "true"
-    assert ended(api, first.json())["state"] == "SUCCEEDED"
+    key, path = f"test-{time.time_ns()}", f"jobs/{JOB}/runs"
+    first = api.start(path, {"labels": {"n": "1"}}, key=key)
+    again = api.start(path, {"labels": {"n": "1"}}, key=key)
+    assert again["id"] == first["id"]
+    with pytest.raises(ApiProblem, match="Idempotency-Key"):
+        api.start(path, {"labels": {"n": "2"}}, key=key)
+    assert ended(api, first)["state"] == "SUCCEEDED"
 
 
-def test_a_single_application_runs_on_the_backend_local(platform, api):
-    answer = api.post(
-        "runs",
-        json={
-            "application": "flights_delays.py",
-            "args": ["--raw", "{lake}/raw/nycflights13", "--output", "{output}"],
-            "backend": "local",
-        },
-    )
-    assert answer.status_code == 202, answer.text
-    run = ended(api, answer.json())
+def test_a_single_application_runs_on_the_backend_local(api):
+    request = {
+        "application": "flights_delays.py",
+        "args": ["--raw", "{lake}/raw/nycflights13", "--output", "{output}"],
+        "backend": "local",
+    }
+    run = ended(api, api.start("runs", request, key=f"test-{time.time_ns()}"))
     assert run["state"] == "SUCCEEDED", run["failure"]
 
 
 def test_airflow_dags_test_runs_the_job(platform, api):
-    known = {run["id"] for run in api.get("runs", params={"job": JOB}).json()["items"]}
+    known = {run["id"] for run in api.items("runs", job=JOB)}
     done = subprocess.run(
         ["airflow", "dags", "test", f"job__{JOB}"],
-        env={**os.environ, **platform.environment},
+        env={**neutral_environment(), **platform.environment},
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    new = [r for r in api.get("runs", params={"job": JOB}).json()["items"] if r["id"] not in known]
+    new = [run for run in api.items("runs", job=JOB) if run["id"] not in known]
     assert [run["state"] for run in new] == ["SUCCEEDED"]
 
 

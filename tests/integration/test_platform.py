@@ -6,11 +6,15 @@ import json
 import os
 import socket
 import ssl
+import struct
 import time
+import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import httpx
+import jwt
 import psycopg
 import pytest
 
@@ -44,7 +48,7 @@ def secrets_of(platform) -> list[str]:
             return [leaf for item in value for leaf in leaves(item)]
         return [value]
 
-    found = leaves(asdict(credentials.load_or_create(platform.home.secrets)))
+    found = leaves(asdict(credentials.load(platform.home.secrets)))
     return [s for s in found if not s.startswith("HB")]  # access keys are names, not secrets
 
 
@@ -70,9 +74,15 @@ def listeners(pids: set[int]) -> list[tuple[str, int]]:
 
 
 def store(platform, name: str) -> Store:
-    return Store(
-        name, platform.home.data, platform.home.config, ports.load(platform.home.run / "ports.json")
-    )
+    home, folder = platform.home, "vault" if name == "vault" else "object_store"
+    known = ports.load(home.run / "ports.json")
+    return Store(name, home.data / folder, home.config / folder, known)
+
+
+def s3(platform, name, identity):
+    secret = credentials.load(platform.home.secrets)
+    keys = {**secret.s3, **secret.vault}[identity]
+    return object_store.client(store(platform, name).endpoint, keys)
 
 
 def test_every_service_runs_and_is_named(platform):
@@ -112,12 +122,65 @@ def test_no_secret_stands_in_a_command_line(platform):
         assert not [s for s in secrets if s in line], line
 
 
-def test_no_secret_stands_in_a_log(platform):
-    until_ready(platform)
+@pytest.fixture
+def dataharbour(platform):
+    """The database `dataharbour`, in a transaction that is not committed; a run has logged."""
+    api, env = platform.api, platform.environment
+    if not list(api.items("runs", limit=1)):
+        run = api.start("jobs/flights_delays/runs", {}, key="logs-something")
+        assert list(api.watch(run["id"], timeout_s=300))[-1]["state"] == "SUCCEEDED"
+    with psycopg.connect(
+        host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], password=env["PGPASSWORD"],
+        dbname=env["PGDATABASE"],
+    ) as connection:  # fmt: skip
+        yield connection
+        connection.rollback()
+
+
+def logged(platform, dataharbour) -> Iterator[tuple[str, str]]:
+    """(where, text) of everything that the platform wrote down as a log."""
+    home = platform.home
+    for folder in (home.logs, home.runs, home.airflow / "logs"):
+        for file in folder.rglob("*.log*"):  # with those that were rotated away
+            yield str(file), file.read_text(errors="replace")
+    admin = s3(platform, "s3", "admin")
+    for page in admin.get_paginator("list_objects_v2").paginate(Bucket="logs"):
+        for found in page.get("Contents", []):
+            body = admin.get_object(Bucket="logs", Key=found["Key"])["Body"].read()
+            yield f"s3://logs/{found['Key']}", body.decode(errors="replace")
+    for (lines,) in dataharbour.execute("select lines::text from log_chunk"):
+        yield "log_chunk", lines
+
+
+def test_no_secret_stands_in_a_log(platform, dataharbour):
     secrets = secrets_of(platform)
-    for log in platform.home.logs.glob("*.log"):
-        text = log.read_text(errors="replace")
-        assert not [s for s in secrets if s in text], log
+    places = [
+        where
+        for where, text in logged(platform, dataharbour)
+        if any(secret in text for secret in secrets)
+    ]
+    assert places == []
+
+
+def test_a_secret_in_any_log_would_be_seen(platform, dataharbour):
+    home, admin, planted = platform.home, s3(platform, "s3", "admin"), "planted-by-the-test"
+    files = [
+        home.logs / "planted.log.1",
+        home.runs / "planted" / "supervisor.log",
+        home.airflow / "logs" / "planted" / "attempt=1.log",
+    ]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(planted)
+    admin.put_object(Bucket="logs", Key="planted/attempt=1.log", Body=planted.encode())
+    dataharbour.execute("update log_chunk set lines = to_jsonb(%s::text)", [planted])
+    try:
+        places = {where for where, text in logged(platform, dataharbour) if planted in text}
+    finally:
+        admin.delete_object(Bucket="logs", Key="planted/attempt=1.log")
+        for file in files:
+            file.unlink()
+    assert places == {*map(str, files), "s3://logs/planted/attempt=1.log", "log_chunk"}
 
 
 def test_other_users_read_nothing_of_the_state_folder(platform):
@@ -149,42 +212,83 @@ def test_the_drivers_role_reads_no_table(platform):
         connection.execute("select * from run")
 
 
-@pytest.mark.parametrize("name", ["s3", "vault"])
+def file_id(data: Path, bucket: str, content: bytes) -> str:
+    """The id by which a volume server knows the object with this content.
+
+    Source: seaweedfs, weed/storage/types: an index entry is key, offset / 8 (its low 32 bits, then
+    8 high ones) and size; an object's header in the volume is cookie, key, size, content's length.
+    """
+    for index in data.glob(f"{bucket}_*.idx"):
+        volume = index.with_suffix(".dat").read_bytes()
+        for key, offset, _high, _size in struct.iter_unpack(">QIBi", index.read_bytes()):
+            if volume[offset * 8 + 20 :].startswith(content):
+                cookie = volume[offset * 8 : offset * 8 + 4].hex()
+                return f"{index.stem.removeprefix(f'{bucket}_')},{key:x}{cookie}"
+    raise AssertionError(f"no volume of {bucket} holds {content!r}")
+
+
 @pytest.mark.parametrize(
-    ("part", "method", "path"),
-    [
-        ("master", "POST", "/col/delete?collection=lake"),
-        ("master", "GET", "/dir/assign"),
-        ("filer", "DELETE", "/buckets/lake?recursive=true"),
-        ("filer", "GET", "/buckets/"),
-        ("volume", "DELETE", "/1,01637037d6"),
-    ],
+    ("name", "bucket", "identity"), [("s3", "lake", "admin"), ("vault", "vault", "vault_admin")]
 )
-def test_the_stores_inner_ports_refuse_strangers(platform, name, part, method, path):
-    url = f"http://127.0.0.1:{store(platform, name).port(part)}{path}"
-    answer = httpx.request(method, url, trust_env=False)
-    assert answer.status_code in (401, 403, 404), answer.text
+def test_the_stores_inner_ports_refuse_strangers(platform, name, bucket, identity):
+    stores, client = store(platform, name), s3(platform, name, identity)
+    content = f"closed to strangers {time.time_ns()}".encode()
+    client.put_object(Bucket=bucket, Key="test/closed", Body=content)
+    file = file_id(stores.data, bucket, content)
+    for part, method, path in (
+        ("master", "POST", f"/col/delete?collection={bucket}"),
+        ("master", "GET", f"/dir/assign?collection={bucket}"),
+        ("filer", "DELETE", f"/buckets/{bucket}?recursive=true"),
+        ("filer", "GET", f"/buckets/{bucket}/"),
+        ("volume", "GET", f"/{file}"),
+        ("volume", "DELETE", f"/{file}"),
+    ):
+        url = f"http://127.0.0.1:{stores.port(part)}{path}"
+        answer = httpx.request(method, url, trust_env=False)
+        assert answer.status_code in (401, 403, 404), (url, answer.text)
+        assert client.get_object(Bucket=bucket, Key="test/closed")["Body"].read() == content
+    # The id is the right one: with the store's own token the same request deletes.
+    key = tomllib.loads((stores.config / "security.toml").read_text())["jwt"]["signing"]["key"]
+    token = jwt.encode({"fid": file, "exp": time.time() + 60}, key)
+    mine = httpx.delete(url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    assert mine.status_code == 202, mine.text
+    client.delete_object(Bucket=bucket, Key="test/closed")
 
 
+SETTINGS = b"\x04"  # the type of the frame by which a server answers the beginning of HTTP/2
+
+
+def greeting(channel: socket.socket) -> bytes:
+    """The type of the first HTTP/2 frame that comes back; nothing where we are hung up on."""
+    try:
+        channel.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        return channel.recv(9)[3:4]
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.parametrize("part", ["master", "volume", "filer", "s3"])
 @pytest.mark.parametrize("name", ["s3", "vault"])
-def test_the_stores_grpc_ports_want_a_certificate(platform, name):
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+def test_the_stores_grpc_ports_want_a_certificate(platform, name, part):
+    stores = store(platform, name)
+    port = stores.ports[name] if part == "s3" else stores.port(part)
+    context = ssl.create_default_context(cafile=stores.config / "ca.pem")
     context.set_alpn_protocols(["h2"])
-    for part in ("master", "volume", "filer"):
-        port = store(platform, name).port(part) + ports.GRPC_OFFSET
-        with (
-            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
-            pytest.raises((ssl.SSLError, ConnectionError)),
-            context.wrap_socket(plain) as channel,
-        ):
-            channel.recv(1)  # in TLS 1.3 the refusal comes after the handshake
 
+    def connect() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port + ports.GRPC_OFFSET), timeout=5)
 
-def s3(platform, name, identity):
-    secret = credentials.load_or_create(platform.home.secrets)
-    keys = {**secret.s3, **secret.vault}[identity]
-    return object_store.client(store(platform, name).endpoint, keys)
+    with connect() as plain:
+        assert greeting(plain) != SETTINGS
+    with (
+        connect() as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as channel,
+        pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"),
+    ):
+        greeting(channel)  # in TLS 1.3 the refusal comes after the handshake
+    context.load_cert_chain(stores.config / "store.pem", stores.config / "store.key")
+    with connect() as plain, context.wrap_socket(plain, server_hostname="localhost") as channel:
+        assert greeting(channel) == SETTINGS
 
 
 def refused(call) -> bool:
@@ -258,17 +362,17 @@ def test_a_killed_service_comes_back(platform, name):
 
 def test_up_heals_after_the_supervisor_was_killed(platform):
     until_ready(platform)
+    orphans = launch.marked(str(platform.home.root))
+    assert set(SHOWN) <= set(orphans.values())
     os.kill(int((platform.home.run / "supervisor.pid").read_text()), 9)
     deadline = time.monotonic() + 10
     while Supervisor(platform.home).is_alive():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     platform.harbour("up", "--no-tour")
-    until_ready(platform)
-    names = sorted(launch.marked(str(platform.home.root)).values())
-    assert names.count("postgres") >= 1
-    roots = [s["pid"] for s in status(platform)["services"]]
-    assert len(set(roots)) == len(SHOWN)
+    found = until_ready(platform)
+    assert {s["name"] for s in found["services"]} == set(SHOWN)
+    assert set(launch.marked(str(platform.home.root))).isdisjoint(orphans)
 
 
 def test_down_leaves_no_process_and_no_socket_and_keeps_the_data(platform):
@@ -276,7 +380,7 @@ def test_down_leaves_no_process_and_no_socket_and_keeps_the_data(platform):
     known = ports.load(platform.home.run / "ports.json")
     platform.harbour("down")
     assert launch.marked(str(platform.home.root)) == {}
-    assert ports.released(known.values())
+    assert not any(map(ports.is_open, known.values()))
     assert not platform.home.socket.exists()
     for name in ("s3", "vault"):
         assert not [s for s in store(platform, name).sockets if s.exists()]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataharbour.errors import Unavailable
-from dataharbour.platform import object_store, ports, spark, warm_up
+from dataharbour.platform import object_store, ports, spark
 from dataharbour.platform.connect_probe import connect_problem
 from dataharbour.platform.java import ensure_java
 
@@ -141,18 +141,6 @@ def test_another_token_is_refused_at_once(lake):
     assert problem is not None
     assert "does not take our token" in problem
     assert time.monotonic() - began < 5
-
-
-def test_the_warm_up_runs_and_does_not_grow(lake):
-    s3 = object_store.client(lake.store.endpoint, KEYS["admin"])
-    sizes = []
-    for _ in range(2):
-        subprocess.run(
-            warm_up.command(lake.port, lake="s3a://lake"), env=client_environment(), check=True
-        )
-        listed = s3.list_objects_v2(Bucket="lake", Prefix=".attempts/warm-up/")["Contents"]
-        sizes.append(len([o for o in listed if o["Size"]]))
-    assert sizes[0] == sizes[1] > 0
 
 
 def test_partitions_and_tables_come_back_as_they_were_written(lake):

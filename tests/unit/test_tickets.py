@@ -61,3 +61,13 @@ def test_tickets_that_nobody_used_do_not_pile_up(tmp_path):
     tickets.issue(tmp_path, token="old", now=NOW)
     tickets.issue(tmp_path, token="new", now=4_000_000_000.0)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_ticket_that_is_redeemed_while_another_is_made_does_no_harm(tmp_path):
+    class Folder(type(tmp_path)):
+        """Lists files that are gone by the time that somebody looks at them."""
+
+        def iterdir(self):
+            return iter([self / "redeemed", *super().iterdir()])
+
+    assert tickets.issue(Folder(tmp_path), token="new", now=NOW)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +27,6 @@ def request_(tmp_path, lake_bucket):
     """A request for `gold/t`, which is staged in a folder per month."""
     (tmp_path / "expectations").mkdir()
     (tmp_path / "expectations" / "s.yaml").write_text(SUITE)
-    (tmp_path / "schemas").symlink_to(Path(__file__).parents[3] / "include" / "schemas")
     prefix = f"{lake_bucket.bucket}/.attempts/{secrets.token_hex(4)}"
     filesystem = S3FileSystem(
         endpoint_override=lake_bucket.endpoint_url,
@@ -60,7 +58,7 @@ def test_staged_tables_are_evaluated_in_the_bucket(request_, access, monkeypatch
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "ACCESS_DENIED"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "signature"),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "NETWORK_CONNECTION"),
     ],
     ids=["a-wrong-key", "a-store-that-is-down"],

@@ -218,6 +218,14 @@ def test_a_file_that_is_there_is_not_asked_for(new_index, folder, tmp_path):
     assert server.downloads(NAME) == []
 
 
+@pytest.mark.parametrize("left", [b"", CONTENT[:1000], CONTENT[:-1] + b"x"])
+def test_a_broken_file_from_before_is_replaced(left, new_index, folder, tmp_path):
+    server = new_index(folder)
+    (tmp_path / NAME).write_bytes(left)
+    fetch(Sources(indexes=(server.url,)), tmp_path / NAME)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
 def test_a_full_disk_is_not_taken_for_a_bad_server(new_index, folder):
     server = new_index(folder)
     packages = PackageIndex(Sources(indexes=(server.url,)))

@@ -1,10 +1,15 @@
 import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
-from dataharbour.cli.client import ApiProblem, Client, Exit, _parse, _problem, load_client
-from dataharbour.errors import ConfigError, PlatformError
+from dataharbour.cli import client as client_module
+from dataharbour.cli.client import ApiProblem, Client, _parse, _problem, load_client
+from dataharbour.cli.exits import Exit, exit_of
+from dataharbour.errors import ConfigError, Unavailable
 
 
 def answer(status: int, body: object) -> httpx.Response:
@@ -18,22 +23,22 @@ PROBLEM = {"detail": "No such run.", "remedy": "List them.", "errors": []}
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        (400, Exit.REFUSED),
+        (400, Exit.FAILED),
         (401, Exit.NOT_ALLOWED),
         (403, Exit.NOT_ALLOWED),
         (404, Exit.NOT_FOUND),
-        (409, Exit.REFUSED),
-        (413, Exit.REFUSED),
-        (422, Exit.REFUSED),
+        (409, Exit.FAILED),
+        (413, Exit.FAILED),
+        (422, Exit.FAILED),
         (429, Exit.UNAVAILABLE),
-        (500, Exit.REFUSED),
+        (500, Exit.FAILED),
         (502, Exit.UNAVAILABLE),
         (503, Exit.UNAVAILABLE),
     ],
 )
 def test_each_status_has_its_exit_code(status, code):
     error = _problem(answer(status, PROBLEM))
-    assert (error.exit_code, error.problem, error.remedy) == (code, "No such run.", "List them.")
+    assert (exit_of(error), error.problem, error.remedy) == (code, "No such run.", "List them.")
 
 
 def test_a_problem_with_several_fields_names_each():
@@ -89,18 +94,63 @@ def test_half_an_environment_is_refused(name):
 
 
 def test_without_a_platform_the_remedy_is_to_start_one(tmp_path):
-    with pytest.raises(PlatformError, match="does not run") as caught:
+    with pytest.raises(Unavailable, match="does not run") as caught:
         load_client({"HARBOUR_HOME": str(tmp_path)})
     assert "harbour up" in caught.value.remedy
 
 
 def test_nobody_at_the_address_is_unavailable():
-    with pytest.raises(ApiProblem, match="does not answer") as caught:
+    with pytest.raises(Unavailable, match="does not answer"):
         Client("http://127.0.0.1:1/dataharbour", "t").get("runs")
-    assert caught.value.exit_code is Exit.UNAVAILABLE
 
 
 @pytest.mark.parametrize("url", ["not a url", "127.0.0.1:8080", "http://[", "ftp://h/"])
 def test_what_is_no_address_is_told(url):
-    with pytest.raises(ApiProblem):
+    with pytest.raises((ApiProblem, Unavailable)):
         Client(url, "t").get("runs")
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """A server that sends these event streams, one per connection, then empty ones."""
+    monkeypatch.setattr(client_module, "RECONNECT_FOR_S", 0.3)
+    monkeypatch.setattr(client_module, "RECONNECT_AFTER_S", 0.05)
+    bodies: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        calls = 0
+
+        def do_GET(self):
+            type(self).calls += 1
+            body = bodies.pop(0) if bodies else ""
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.flush()
+            for part in body.split("QUIET"):
+                self.wfile.write(part.encode())
+                self.wfile.flush()
+                time.sleep(0.4 if "QUIET" in body else 0)
+
+        def log_message(self, *arguments): ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield Client(f"http://127.0.0.1:{server.server_port}", "t"), bodies, Handler
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_server_that_ends_its_streams_at_once_is_asked_slowly_and_given_up(streams):
+    client, _, server = streams
+    with pytest.raises(Unavailable, match="ends its event streams early"):
+        list(client.events("runs/x/logs"))
+    assert 2 <= server.calls <= 8
+
+
+def test_a_stream_may_be_quiet_for_longer_than_that(streams):
+    client, bodies, _ = streams
+    bodies += ["event: state\ndata: {}\n\nQUIET", "event: end\ndata: {}\n\n"]
+    assert [event.name for event in client.events("runs/x/logs")] == ["state", "end"]

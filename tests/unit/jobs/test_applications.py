@@ -59,9 +59,16 @@ def test_the_first_root_wins(root, tmp_path):
         "a.py#b",
         "a.py,b.py",
         "%2e%2e/outside.py",
+        "//[x.py",
+        "file://[/x.py",
+        "x" * 300 + ".py",
+        "a.py/b.py",
+        "ring.py",
+        "\ud800.py",
     ],
 )
 def test_a_name_that_leads_elsewhere_is_refused(root, name):
+    (root / "ring.py").symlink_to("ring.py")
     with pytest.raises((ApplicationNotAllowed, ApplicationNotFound)):
         resolve_application(name, [root])
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from dataharbour.errors import ConfNotAllowed, JobInvalid
+from dataharbour.api.schemas import StartRun
+from dataharbour.errors import ConfigError, ConfNotAllowed, JobInvalid
 from dataharbour.jobs.declared import load_jobs
-from dataharbour.jobs.model import Output
+from dataharbour.jobs.model import TABLE, Output
+from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "include" / "schemas" / "job.schema.json"
@@ -87,14 +89,38 @@ def test_a_run_takes_defaults_and_given_values(include):
     ("params", "problem"),
     [
         ({"city": "Bern", "town": 1}, "has no parameter 'town'"),
-        ({"city": "Bern", "days": 0}, "'days' of the job delays cannot be 0"),
-        ({"city": 3}, "'city' of the job delays cannot be 3"),
+        ({"city": "Bern", "days": 0}, "'days' of the job delays breaks its rule minimum: 1"),
+        ({"city": 3}, "'city' of the job delays breaks its rule type: \"string\""),
     ],
 )
 def test_a_wrong_parameter_is_refused(include, params, problem):
     declare(include, GOOD)
     with pytest.raises(JobInvalid, match=problem):
         load_jobs(include).jobs["delays"].request(params)
+
+
+@pytest.mark.parametrize("value", ["hunter2", {"deep": ["hunter2"]}, ["x" * 100_000, 1]])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "{type: integer}",
+        "{enum: [1, 2026-01-01]}",
+        "{not: {type: string}, items: {type: integer}, properties: {deep: {maxItems: 0}}}",
+    ],
+)
+def test_a_wrong_value_is_not_repeated_for_it_may_be_a_secret(include, schema, value):
+    declare(include, f"description: x\napplication: x.py\nparams: {{key: {schema}}}")
+    with pytest.raises(JobInvalid, match="'key'") as caught:
+        load_jobs(include).jobs["delays"].request({"key": value})
+    assert "hunter2" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_values_that_make_the_arguments_too_long_are_refused_with_the_request(include):
+    text = "description: x\napplication: x.py\nparams: {p: {}}\nargs: ['{params.p}']"
+    declare(include, text)
+    with pytest.raises(ConfigError, match="at most 65,536 can be given"):
+        load_jobs(include).jobs["delays"].request({"p": "x" * (MAX_ARGS_BYTES + 1)})
 
 
 def test_a_parameter_without_default_must_be_given(include):
@@ -132,7 +158,7 @@ def test_another_backend_is_checked_again(include):
         (("gold/delays,", "../gold,"), "outputs.0.table"),
         (("gold/delays,", ".attempts/x,"), "outputs.0.table"),
         (("{params.days}", "{params.day}"), "{params.day}"),
-        (("default: 7", "default: 0"), "cannot be 0"),
+        (("default: 7", "default: 0"), "breaks its rule minimum: 1"),
         (("type: integer", "type: int"), "params.days is no JSON Schema"),
         (("spark.sql.adaptive.enabled", "spark.jars"), "spark.jars"),
         (("labels: {team: ops}", "name: other"), "name: 'other' is not the name of the file"),
@@ -145,8 +171,38 @@ def test_a_wrong_file_says_what_is_wrong(include, change, problem):
 
 
 def test_tables_may_not_lie_inside_each_other(include):
-    inside = GOOD.replace("      - {table", "      - {table: gold}\n      - {table")
-    assert "inside 'gold'" in problem_of(include, inside)
+    inside = GOOD.replace("      - {table", "      - {table: gold/delays/eu}\n      - {table")
+    assert "inside 'gold/delays'" in problem_of(include, inside)
+
+
+@pytest.mark.parametrize("table", ["gold/delays", "gold/delays/eu", "gold/delays/eu/x"])
+@pytest.mark.parametrize("around", [False, True])
+def test_a_table_is_one_jobs_alone(include, table, around):
+    first, second = ("gold/delays", table)[:: -1 if around else 1]
+    declare(include, GOOD.replace("gold/delays", first), "a")
+    declare(include, GOOD.replace("gold/delays", second), "b")
+    declare(include, GOOD.replace("gold/delays", "gold/delays_by_day"), "c")
+    declared = load_jobs(include)
+    assert set(declared.jobs) == {"a", "c"}
+    assert "of the job a" in declared.errors["b"].problem
+    assert repr(second) in declared.errors["b"].problem
+
+
+def test_a_broken_file_takes_no_table(include):
+    declare(include, GOOD.replace("600", "0"), "a")
+    declare(include, GOOD, "b")
+    assert set(load_jobs(include).jobs) == {"b"}
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["gold", "", "/gold/x", "gold/x/", "gold//x", "gold/../x", "../x", ".attempts/x", "gold/.x",
+     "gold/_x", "Gold/x", "gold/x y", "a/b/c/d/e/f/g", "s3a://lake/x"],
+)  # fmt: skip
+def test_what_names_no_table_is_refused_wherever_it_comes_from(include, table):
+    with pytest.raises(ConfigError, match="no name of a table"):
+        Output(table)
+    assert "outputs.0.table" in problem_of(include, GOOD.replace("gold/delays", f"'{table}'"))
 
 
 def test_a_gate_needs_something_to_check(include):
@@ -183,6 +239,13 @@ def test_a_folder_without_jobs_has_none(tmp_path):
     assert not load_jobs(tmp_path / "nothing").jobs
 
 
+def test_every_schema_has_the_same_limit_of_an_argument():
+    for schema in (json.loads(SCHEMA.read_text()), StartRun.model_json_schema()):
+        args = schema["properties"]["args"]
+        assert args["items"]["maxLength"] == MAX_ARGS_BYTES
+        assert f"{MAX_ARGS_BYTES // 1024} KiB together" in args["description"]
+
+
 def test_the_schema_describes_every_property():
     schema = json.loads(SCHEMA.read_text())
     Draft202012Validator.check_schema(schema)
@@ -195,4 +258,5 @@ def test_the_schema_describes_every_property():
 
     undescribed = [*bare(schema), *(p for d in schema["$defs"].values() for p in bare(d))]
     assert undescribed == []
+    assert schema["$defs"]["output"]["properties"]["table"]["pattern"] == f"^{TABLE}$"
     assert schema["additionalProperties"] is False

@@ -9,9 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from dataharbour.errors import ApplicationNotFound, ConfNotAllowed, JobFailed, Unavailable
+from dataharbour.errors import (
+    ApplicationNotFound,
+    ConfigError,
+    ConfNotAllowed,
+    JobFailed,
+    Unavailable,
+)
 from dataharbour.jobs import execute
 from dataharbour.jobs.backends.launch import LakeEndpoint
+from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import BY_AIRFLOW, Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.model import Detail, FailureClass, Output, Run, RunRequest
@@ -51,8 +58,8 @@ def test_a_run_passes_every_state_and_publishes_what_it_wrote(site, installation
     assert done.run.result == {
         "tables": {"gold/sales": {"rows": 3, "files": 1, "bytes": size}},
         "quality": None,
-        "clears": 0,
     }
+    assert done.run.clears == 0
     assert sales(installation) == [0, 1, 2]
     assert lines == ["staged 3.parquet"]
 
@@ -223,10 +230,17 @@ def test_airflow_stops_a_driver_before_it_kills_the_task(site, sleeping):
     assert ended.ended_at is not None
 
 
-def test_a_driver_that_takes_its_time_is_not_reported_as_gone(site, sleeping):
-    run = started(site, sleeping)
-    assert not execute.cancel(site.store, run.id, within_s=0, clock=site.clock)
+def test_a_driver_that_takes_its_time_ends_its_run_when_nobody_waits_any_more(site, installation):
+    app = installation.application("""
+        import signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("up", flush=True)
+        time.sleep(60)
+    """)
+    run = started(site, RunRequest(application=app, backend="local"))
+    assert not execute.cancel(site.store, run.id, within_s=0.5, clock=site.clock)
     assert site.store.get(run.id).detail is Detail.CANCELLING
+    wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
 
 
 def test_a_task_that_waits_hears_of_the_cancellation(site, sleeping):
@@ -264,12 +278,51 @@ def test_a_run_that_a_person_cancelled_stays_so_when_its_task_comes_again(
         begin(site, again)
 
 
-def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping):
+@pytest.mark.parametrize("ends_first", [False, True], ids=["it-still-runs", "it-has-ended"])
+def test_a_task_that_airflow_stopped_gets_a_new_run_at_its_next_try(
+    site, installation, sleeping, ends_first
+):
+    run = started(site, sleeping)
+    by_airflow = installation.store(BY_AIRFLOW)
+    execute.cancel(by_airflow, run.id, within_s=15 if ends_first else 0, clock=site.clock)
+    if not ends_first:  # nobody waits: the driver itself ends the run
+        wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
+    again = open_run(site, sleeping, caller=CALLER)
+    assert (again.retry_of, again.detail) == (run.id, Detail.QUEUED)
+
+
+def test_a_run_that_a_person_cancelled_is_not_started_by_a_second_try(site, sleeping):
+    run = started(site, sleeping)
+    site.store.cancel(run.id, now=site.clock())
+    wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
+    for _ in range(2):  # the first may be killed before Airflow hears of it
+        assert open_run(site, sleeping, caller=CALLER).id == run.id
+    cleared = open_run(site, sleeping, caller=replace(CALLER, clears=1))
+    assert cleared.retry_of == run.id
+
+
+def test_a_cancellation_that_comes_after_the_driver_fell_over_ends_the_run(site, installation):
+    app = installation.application("raise RuntimeError('no')")
+    caller = replace(CALLER, attempts=3)
+    run = open_run(site, RunRequest(application=app, backend="local"), caller=caller)
+    begin(site, run)
+    attempt = site.store.wait(run.id, timeout_s=15)
+    site.store.cancel(run.id, now=site.clock())
+    with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
+        done = execute.conclude(site, run, attempt, Outcome.ENDED, caller=caller, gate=gate)
+    assert done.run.detail is Detail.CANCELLED
+    assert done.run.clears == 0
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping, attempts):
     run = started(site, sleeping)
     attempt = site.store.wait(run.id, timeout_s=0)
+    caller = replace(CALLER, attempts=attempts)
     with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
-        done = execute.conclude(site, run, attempt, Outcome.OVERDUE, caller=CALLER, gate=gate)
+        done = execute.conclude(site, run, attempt, Outcome.OVERDUE, caller=caller, gate=gate)
     assert done.run.detail is Detail.TIMED_OUT
+    assert not done.goes_on
     assert site.store.wait(run.id, timeout_s=0).ended
 
 
@@ -320,6 +373,39 @@ def test_a_driver_that_was_killed_is_lost(site, installation):
     assert done.run.failure is not None
     assert done.run.failure.failure_class is FailureClass.INFRA
     assert "LOST" in details(site.store, done.run)
+
+
+def test_a_stopped_driver_that_was_given_up_is_killed_with_its_application(site, installation):
+    """Stopped past its lease, both would wake up beside their successor."""
+    app = installation.application("""
+        import os, signal, sys, time
+        open(sys.argv[1], "w").write(f"{os.getppid()} {os.getpid()}")
+        os.kill(os.getppid(), signal.SIGSTOP)
+        time.sleep(60)
+    """)
+    told = installation.root / "pids"
+    expire = "update attempt set lease_until = now() where state = 'RUNNING'"
+
+    def lapse() -> None:
+        wait_for(lambda: told.exists() and told.read_text())
+        wait_for(lambda: _changed(installation, expire))
+
+    threading.Timer(0.5, lapse).start()
+    request = RunRequest(application=app, args=(str(told),), backend="local")
+    done = carry_out(site, request, caller=replace(CALLER, attempts=2))
+    assert done.goes_on
+    for pid in told.read_text().split():
+        wait_for(lambda pid=int(pid): not is_running(pid, start_ticks(pid)))
+
+
+def test_a_broken_suite_is_met_before_the_job_starts(site, installation):
+    (site.settings.include_dir / "expectations").mkdir(exist_ok=True)
+    (site.settings.include_dir / "expectations/sales.yaml").write_text("tables: [")
+    request = replace(sales_request(installation), expectations="sales")
+    run = open_run(site, request, caller=CALLER)
+    with pytest.raises(ConfigError, match="sales"):
+        begin(site, run)
+    assert starts(installation) == 0
 
 
 def _changed(installation: Installation, statement: str) -> int:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataharbour.errors import ConfigError
-from dataharbour.jobs.placeholders import output_root, resolve_args
+from dataharbour.jobs.placeholders import MAX_ARGS_BYTES, output_root, resolve_args
 
 
 def resolve(*args: str, **params: object) -> tuple[str, ...]:
@@ -30,6 +30,22 @@ def test_an_unknown_placeholder_is_an_error(arg):
     with pytest.raises(ConfigError, match="no placeholder of this run") as caught:
         resolve(arg, other=1)
     assert "{params.other}" in caught.value.remedy
+
+
+@pytest.mark.parametrize("arg", ['{"password": "hunter2"}', "key=hunter2{x}", "{hunter2-hunter2}"])
+def test_an_argument_is_not_repeated_for_it_may_hold_a_secret(arg):
+    with pytest.raises(ConfigError, match="Argument 2 holds") as caught:
+        resolve("{lake}", arg)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_arguments_that_linux_would_not_take_are_refused():
+    fits = "é" * (MAX_ARGS_BYTES // 2)
+    assert resolve(fits) == (fits,)
+    assert resolve("{params.x}", x=fits) == (fits,)
+    for args in ([fits, "x"], ["x{params.x}"]):
+        with pytest.raises(ConfigError, match="65,537 bytes; at most 65,536"):
+            resolve(*args, x=fits)
 
 
 def test_doubled_braces_are_plain():

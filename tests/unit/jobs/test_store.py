@@ -11,7 +11,13 @@ import psycopg
 import pytest
 
 from dataharbour.db.engine import connector
-from dataharbour.errors import ConfigError, Conflict, IdempotencyConflict, RunNotFound
+from dataharbour.errors import (
+    ConfigError,
+    Conflict,
+    IdempotencyConflict,
+    RunNotFound,
+    Unavailable,
+)
 from dataharbour.jobs.model import (
     Desired,
     Detail,
@@ -40,30 +46,23 @@ REQUEST = RunRequest(
 )
 
 
+BY_ANA = {
+    "application_sha256": "a" * 64,
+    "principal": "ana",
+    "dag_id": "job__delays",
+    "dag_run_id": "api__1",
+    "task_id": "run",
+    "now": NOW,
+}
+
+
 def accept(store: RunStore, request: RunRequest = REQUEST, **changes):
-    values = {
-        "application_sha256": "a" * 64,
-        "principal": "ana",
-        "dag_id": "job__delays",
-        "dag_run_id": "api__1",
-        "task_id": "run",
-        "idempotency_key": "k1",
-        "fingerprint": "f1",
-        "now": NOW,
-    }
-    return store.accept(request, **{**values, **changes})
+    key = {"idempotency_key": "k1", "fingerprint": "f1"}
+    return store.accept(request, **{**BY_ANA, **key, **changes})
 
 
 def open_run(store: RunStore, request: RunRequest = REQUEST, **changes):
-    values = {
-        "application_sha256": "a" * 64,
-        "principal": "ana",
-        "dag_id": "job__delays",
-        "dag_run_id": "api__1",
-        "task_id": "run",
-        "now": NOW,
-    }
-    return store.open_run(request, **{**values, **changes})
+    return store.open_run(request, **{**BY_ANA, **changes})
 
 
 @pytest.fixture
@@ -172,25 +171,34 @@ def test_a_run_without_the_api_is_made_by_the_operator(store):
     assert open_run(store, dag_run_id="scheduled__1", map_index=3).id != run.id
 
 
-def test_a_run_that_was_cancelled_while_it_waited_is_shown_to_its_task_once(store):
+def test_a_run_that_was_cancelled_while_it_waited_is_told_to_its_task(store):
     run, _ = accept(store)
     store.queued(run.id, now=NOW)
     assert store.cancel(run.id, now=LATER).detail is Detail.CANCELLED
-    seen = open_run(store)
-    assert (seen.id, seen.detail) == (run.id, Detail.CANCELLED)
-    cleared = open_run(store)  # somebody cleared the task
+    for _ in range(2):  # the task's process may be killed before it can say so
+        told = open_run(store, clears=2)
+        assert (told.id, told.detail, told.clears) == (run.id, Detail.CANCELLED, 2)
+    cleared = open_run(store, clears=3)
     assert cleared.id != run.id
-    assert (cleared.retry_of, cleared.detail) == (run.id, Detail.QUEUED)
-    assert open_run(store).id == cleared.id
+    assert (cleared.retry_of, cleared.detail, cleared.clears) == (run.id, Detail.QUEUED, None)
+    assert open_run(store, clears=3).id == cleared.id
 
 
 def test_a_finished_task_that_was_cleared_gets_a_new_run(store):
     run = open_run(store)
-    store.finish(run.id, detail=Detail.FAILED, now=LATER)
-    again = open_run(store)
+    store.finish(run.id, detail=Detail.FAILED, clears=0, now=LATER)
+    assert open_run(store).id == run.id
+    again = open_run(store, clears=1)
     assert again.retry_of == run.id
     assert store.get(run.id).detail is Detail.FAILED
     assert store.find(dag_id="job__delays", dag_run_id="api__1", task_id="run").id == again.id
+
+
+def test_an_ended_run_can_be_replaced_but_not_a_living_one(store):
+    run = open_run(store)
+    assert open_run(store, instead_of=run.id).id == run.id
+    store.cancel(run.id, now=LATER)
+    assert open_run(store, instead_of=run.id).retry_of == run.id
 
 
 # --- attempts --------------------------------------------------------------------------------
@@ -222,39 +230,71 @@ def test_a_living_driver_cannot_be_overtaken(store, driver, database):
     grant = store.start_attempt(run.id, backend="local", now=NOW)
     driver("claim", grant, "host:1")
     store.finish(run.id, detail=Detail.RETRY_WAIT, now=LATER)
-    with pytest.raises(Conflict, match=r"Attempt 1 .* is alive \(host:1"):
+    with pytest.raises(Unavailable, match=r"Attempt 1 .* is alive \(host:1"):
         store.start_attempt(run.id, backend="local", now=LATER)
     with psycopg.connect(database) as admin:
         admin.execute("update attempt set lease_until = now() - interval '1 second'")
     assert store.start_attempt(run.id, backend="local", now=LATER).number == 2
 
 
-def test_a_run_that_shall_be_cancelled_gets_no_driver(store):
+def test_a_run_that_shall_be_cancelled_gets_no_driver(store, driver):
     run = open_run(store)
     grant = store.start_attempt(run.id, backend="local", now=NOW)
+    driver("claim", grant, "h")
     assert store.cancel(run.id, now=LATER).detail is Detail.CANCELLING
     with pytest.raises(Conflict, match="shall be cancelled"):
         store.start_attempt(run.id, backend="local", now=LATER)
     assert store.attempt_state(grant.attempt_id).desired is Desired.CANCELLED
 
 
-def test_a_driver_of_a_cancelled_run_cannot_claim(store, driver):
+def test_a_run_whose_driver_has_not_claimed_is_cancelled_at_once(store, driver):
     run = open_run(store)
     grant = store.start_attempt(run.id, backend="local", now=NOW)
-    store.cancel(run.id, now=LATER)
+    ended = store.cancel(run.id, now=LATER)
+    assert (ended.detail, ended.ended_at) == (Detail.CANCELLED, LATER)
     assert driver("claim", grant, "h") is False
-    assert store.get(run.id).started_at is None
-    state = store.wait(run.id, timeout_s=20)  # returns at once: that was its last word
+    state = store.wait(run.id, timeout_s=20)  # returns at once
     assert state.observed is Detail.CANCELLED
-    assert state.failure.message == "Cancelled before it started."
+    assert store.get(run.id).started_at is None
 
 
-def test_a_run_that_was_given_up_after_its_cancellation_stays_cancelled(store, driver):
+def test_a_driver_that_claims_a_run_that_shall_stop_ends_its_attempt(store, driver):
     run = open_run(store)
     grant = store.start_attempt(run.id, backend="local", now=NOW)
-    store.cancel(run.id, now=LATER)
+    store.stop_driver(run.id, now=LATER)
+    assert driver("claim", grant, "h") is False
+    assert store.wait(run.id, timeout_s=20).failure.message == "Cancelled before it started."
+
+
+def test_a_run_that_is_being_published_is_not_cancelled(store, driver):
+    run = open_run(store)
+    driver("claim", store.start_attempt(run.id, backend="local", now=NOW), "h")
+    store.finalizing(run.id, LATER)
+    with pytest.raises(Conflict, match="too late to cancel"):
+        store.cancel(run.id, now=LATER)
+    assert store.get(run.id).desired is Desired.SUCCEEDED
+
+
+def test_a_driver_that_was_given_up_may_do_nothing_more(store, driver):
+    run = open_run(store)
+    claimed = store.start_attempt(run.id, backend="local", now=NOW)
+    driver("claim", claimed, "h")
     store.lost(run.id, now=LATER)
-    assert driver("claim", grant, "late") is False
+    store.give_up(run.id, now=LATER)
+    assert driver("renew", claimed) is None
+    assert driver("finish", claimed, "SUCCEEDED", 0, None, None) is False
+    with pytest.raises(Conflict, match="may not publish"), store.publishing(claimed.attempt_id):
+        pass
+    state = store.wait(run.id, timeout_s=20)  # it is still the newest: what became of it is known
+    assert (state.attempt_id, state.observed) == (claimed.attempt_id, Detail.LOST)
+    assert store.start_attempt(run.id, backend="local", now=LATER).number == 2
+
+
+def test_a_driver_that_was_given_up_before_its_claim_never_claims(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    store.give_up(run.id, now=LATER)
+    assert driver("claim", grant, "h") is False
 
 
 def test_a_driver_that_claims_before_the_submitter_comes_back_is_running(store, driver):
@@ -380,6 +420,22 @@ def test_to_finish_twice_the_same_way_changes_nothing(store, driver):
         store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER)
 
 
+def test_a_task_that_hears_of_an_end_later_is_noted_and_that_is_no_change_of_the_run(store):
+    run = open_run(store)
+    ended = store.finish(run.id, detail=Detail.FAILED, now=LATER)
+    events = store.events(run.id)
+    told = store.finish(run.id, detail=Detail.FAILED, clears=4, now=LATER)
+    assert (ended.clears, told.clears) == (None, 4)
+    assert (told.version, store.events(run.id)) == (ended.version, events)
+
+
+def test_a_run_that_goes_on_was_told_to_nobody(store, driver):
+    run, _ = running(store, driver)
+    for _ in range(2):
+        waits = store.finish(run.id, detail=Detail.RETRY_WAIT, clears=1, now=LATER)
+        assert waits.clears is None
+
+
 def test_the_database_itself_keeps_ends_final(store, driver, database):
     run, _ = running(store, driver)
     store.finish(run.id, detail=Detail.FAILED, now=LATER)
@@ -421,6 +477,58 @@ def test_a_run_that_was_faster_than_its_cancellation_may_succeed(store, driver):
     driver("finish", grant, "SUCCEEDED", 0, None, None)
     store.cancel(run.id, now=LATER)
     assert store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("end", ["CANCELLED", "FAILED", "TIMED_OUT"])
+def test_a_run_that_shall_be_cancelled_ends_with_its_driver_though_nobody_waits(store, driver, end):
+    run, grant = running(store, driver)
+    store.cancel(run.id, now=LATER)
+    assert driver("finish", grant, end, 143, "INFRA", "stopped")
+    ended = store.get(run.id)
+    assert ended.detail is Detail.CANCELLED
+    assert ended.failure == Failure(FailureClass.CANCELLED, "Cancelled while it ran.")
+    assert ended.ended_at is not None
+    assert ended.clears is None
+    assert store.attempt_state(grant.attempt_id).observed == end
+    last = [e for e in store.events(run.id) if e.kind == "run.changed"][-1]
+    assert (last.old, last.new, last.actor) == ("CANCELLING", "CANCELLED", "driver")
+    assert store.finish(run.id, detail=Detail.CANCELLED, now=LATER) == ended
+
+
+def test_a_lost_driver_that_comes_back_ends_its_cancelled_run(store, driver):
+    run, grant = running(store, driver)
+    store.cancel(run.id, now=LATER)
+    store.lost(run.id, now=LATER)
+    assert driver("finish", grant, "CANCELLED", 143, "CANCELLED", "x")
+    assert store.get(run.id).detail is Detail.CANCELLED
+
+
+def test_a_driver_that_succeeds_leaves_its_run_to_the_task(store, driver):
+    run, grant = running(store, driver)
+    store.cancel(run.id, now=LATER)
+    assert driver("finish", grant, "SUCCEEDED", 0, None, None)
+    assert store.get(run.id).detail is Detail.CANCELLING
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("end", ["CANCELLED", "FAILED", "TIMED_OUT"])
+def test_a_driver_ends_no_run_that_nobody_cancelled(store, driver, end, lost):
+    run, grant = running(store, driver)
+    if lost:
+        store.lost(run.id, now=LATER)
+    assert driver("finish", grant, end, 1, "INFRA", "x")
+    assert store.get(run.id).detail is Detail.RUNNING
+
+
+def test_a_driver_can_be_stopped_without_saying_how_the_run_ends(store, driver):
+    run, grant = running(store, driver)
+    store.stop_driver(run.id, now=LATER)
+    assert driver("renew", grant) == "CANCELLED"
+    assert driver("finish", grant, "CANCELLED", 143, "CANCELLED", "x")
+    assert store.get(run.id).detail is Detail.RUNNING
+    ended = store.finish(run.id, detail=Detail.TIMED_OUT, now=LATER)
+    store.stop_driver(run.id, now=LATER)
+    assert store.get(run.id) == ended
 
 
 # --- publishing ------------------------------------------------------------------------------

@@ -3,11 +3,18 @@ from __future__ import annotations
 import re
 import threading
 import time
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.execution_time import task_runner
 
+from dataharbour.jobs.execute import Caller
 from dataharbour.jobs.model import Detail, FailureClass
+from dataharbour.operators.spark_job import SparkJobOperator
 from dataharbour.testing.runs import sales, sales_request, starts
+from dataharbour.triggers.task_state import task_state
 
 LINE = re.compile(r"\S+ \[\w+ +\] (.*)\[airflow\.task\.operators\S*SparkJobOperator\].*")
 
@@ -68,7 +75,7 @@ def test_it_tells_what_became_of_the_run(installation, run_dag):
         "state": "SUCCEEDED",
         "attempt": 1,
         "duration_s": run.duration_s,
-        "result": {"tables": {}, "quality": None, "clears": 0},
+        "result": {"tables": {}, "quality": None},
     }
     assert done.links == {
         "_link_RunLink": f"/dataharbour/api/v1/runs/{run.id}",
@@ -186,28 +193,102 @@ def test_a_failure_in_the_triggerer_reads_the_same(installation, run_dag, task_l
     assert task_log()[-1].endswith("is FAILED (USER_ERROR): ValueError: late")
 
 
-def test_the_kill_of_a_task_stops_its_driver(installation, run_dag):
-    from dataharbour.operators.spark_job import SparkJobOperator
-
-    app = installation.application("import time; time.sleep(60)")
+def kill_when_it_runs(installation, told):
+    """Calls `on_kill`, as Airflow does from a signal handler, once the driver has begun."""
 
     def kill() -> None:
         while not (runs := installation.store().list(limit=1).items) or runs[0].started_at is None:
             time.sleep(0.1)
+        [run] = runs
         task = SparkJobOperator(task_id="run")
-        task.run_id = str(runs[0].id)
-        task.on_kill()
+        task.run_id = str(run.id)
+        task._caller = Caller(run.dag_id, run.dag_run_id, "run", -1, principal=run.principal)
+        try:
+            task.on_kill()
+        except AirflowException as error:
+            told.append(str(error))
 
     killer = threading.Thread(target=kill)
     killer.start()
+    return killer
+
+
+def airflow_says(monkeypatch, state):
+    monkeypatch.setattr(
+        task_runner.RuntimeTaskInstance,
+        "get_task_states",
+        lambda *, run_ids, task_ids, **_: {run_ids[0]: {task_ids[0]: state}},
+    )
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "restarting"])
+def test_a_task_that_somebody_marked_or_cleared_stops_its_driver(
+    installation, run_dag, monkeypatch, state
+):
+    airflow_says(monkeypatch, state)
+    app = installation.application("import time; time.sleep(60)")
+    killer = kill_when_it_runs(installation, told := [])
     done = run_dag("spark_job", application=app, backend="local")
     killer.join()
     run = only_run(installation)
-    assert done.state == "failed"
+    assert (done.state, told) == ("failed", [])
     assert run.detail is Detail.CANCELLED
     assert [e.actor for e in installation.store().events(run.id) if e.new == "CANCELLING"] == [
         "airflow"
     ]
+
+
+def test_a_worker_that_is_stopped_leaves_the_driver_to_the_next_try(
+    installation, run_dag, monkeypatch
+):
+    airflow_says(monkeypatch, "running")
+    app = installation.application("import time; time.sleep(4)")
+    killer = kill_when_it_runs(installation, told := [])
+    done = run_dag("spark_job", application=app, backend="local")
+    killer.join()
+    assert "the next try" in told[0]
+    assert done.state == "success"
+    assert only_run(installation).detail is Detail.SUCCEEDED
+
+
+def test_a_signal_amid_another_question_to_airflow_does_not_wait_for_itself(monkeypatch):
+    comms = SimpleNamespace(_thread_lock=threading.Lock())
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
+    comms._thread_lock.acquire()
+    assert task_state(dag_id="d", dag_run_id="r", task_id="t", map_index=-1) is None
+
+
+def test_airflows_time_limit_ends_the_run_and_no_try_starts_it_again(installation, run_dag):
+    starts_file = installation.root / "starts"
+    app = installation.application(
+        f"import time; open({str(starts_file)!r}, 'a').write('x'); time.sleep(60)"
+    )
+    limits = {
+        "execution_timeout": timedelta(seconds=6),
+        "attempts": 3,
+        "retries": 3,
+        "retry_delay": timedelta(0),
+    }
+    done = run_dag("spark_job", task=limits, application=app, backend="local")
+    run = only_run(installation)
+    assert done.state == "failed"
+    assert run.detail is Detail.TIMED_OUT
+    assert run.failure.failure_class is FailureClass.TIMEOUT
+    assert starts_file.read_text() == "x"
+
+
+def test_the_last_try_that_fails_on_its_own_ends_the_run(installation, run_dag, monkeypatch):
+    app = installation.application("")
+    monkeypatch.setattr(SparkJobOperator, "_wait", _no_disk)
+    done = run_dag("spark_job", task={"retries": 0}, application=app, backend="local")
+    run = only_run(installation)
+    assert done.state == "failed"
+    assert (run.detail, run.failure.failure_class) == (Detail.FAILED, FailureClass.INFRA)
+    assert "No space left" in run.failure.message
+
+
+def _no_disk(*_):
+    raise OSError(28, "No space left on device")
 
 
 def test_a_time_limit_ends_the_run_as_timed_out(installation, run_dag):

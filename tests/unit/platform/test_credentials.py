@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
+import pytest
+
+from dataharbour.errors import PlatformError
 from dataharbour.platform import credentials
 
 
@@ -48,6 +51,33 @@ def test_a_secret_that_a_newer_version_needs_is_added_and_the_others_stay(tmp_pa
     assert after.jwt_secret == before.jwt_secret
     assert after.spark_connect_token != before.spark_connect_token
     assert credentials.load_or_create(tmp_path) == after
+
+
+def test_an_identity_that_a_newer_version_needs_is_added_by_up_alone(tmp_path):
+    before = credentials.load_or_create(tmp_path)
+    file = tmp_path / credentials.FILE
+    stored = json.loads(file.read_text())
+    del stored["vault"]["prune"], stored["users"]["viewer"]
+    file.write_text(json.dumps(stored))
+    with pytest.raises(PlatformError, match="lacks secrets") as caught:
+        credentials.load(tmp_path)
+    assert "restart" in caught.value.remedy
+    assert json.loads(file.read_text()) == stored
+    after = credentials.load_or_create(tmp_path)
+    assert after.vault["backup"] == before.vault["backup"]
+    assert after.vault["prune"] != before.vault["prune"]
+    assert set(after.users) == set(before.users)
+    assert credentials.load(tmp_path) == after
+
+
+def test_a_secret_of_a_newer_version_is_kept(tmp_path):
+    credentials.load_or_create(tmp_path)
+    file = tmp_path / credentials.FILE
+    stored = json.loads(file.read_text()) | {"of_tomorrow": "x"}
+    del stored["fernet_key"]
+    file.write_text(json.dumps(stored))
+    credentials.load_or_create(tmp_path)
+    assert json.loads(file.read_text())["of_tomorrow"] == "x"
 
 
 def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path):

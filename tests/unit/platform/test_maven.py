@@ -62,6 +62,13 @@ def test_the_mirror_comes_with_its_servers_login(tmp_path):
     assert "s3cret" not in repr(repository)
 
 
+def test_a_login_in_the_mirrors_address_is_no_part_of_what_is_shown(tmp_path):
+    settings(tmp_path / ".m2", mirror("*", "https://me:p%40ss@m.example:8443/maven/"))
+    repository = read_maven(NOWHERE, home=tmp_path).repository
+    assert repository.url == "https://m.example:8443/maven"
+    assert repository.login == ("me", "p@ss")
+
+
 def test_the_users_mirror_comes_before_the_installations(tmp_path):
     settings(tmp_path / "maven" / "conf", mirror("central", "https://installation.example"))
     environ = {**NOWHERE, "MAVEN_HOME": str(tmp_path / "maven")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dataharbour.platform import accounts, preflight
+from dataharbour.platform import accounts, assemble, ports, preflight
 from dataharbour.platform.bootstrap import checks
 from dataharbour.platform.layout import Checkout, Home
 
@@ -21,6 +21,10 @@ def home(tmp_path):
 
 def seen(home, *, fresh=True, checkout=ROOT):
     return {check.id: check for check in preflight.run(Checkout(checkout), home, fresh=fresh)}
+
+
+def further(home):
+    return {check.id: check for check in preflight.look_further(Checkout(ROOT), home)}
 
 
 def test_it_looks_and_changes_nothing(home, monkeypatch):
@@ -39,6 +43,31 @@ def test_a_full_disk_is_told_with_both_numbers(home, monkeypatch):
     assert "3.0 GB are free" in check.detail
     assert "10 GB are needed" in check.detail
     assert seen(home, fresh=False)["disk"].ok  # what holds its data already needs little more
+    usage = usage._replace(free=2**31)  # the stores take no writes below that
+    assert not seen(home, fresh=False)["disk"].ok
+
+
+def test_a_vault_elsewhere_needs_space_and_the_right_to_write_too(home, tmp_path, monkeypatch):
+    vault = tmp_path / "disk" / "vault"
+    assert "vault-disk" not in seen(home)
+    monkeypatch.setenv("HARBOUR_VAULT_DIR", str(vault))
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda p: usage._replace(free=2**31) if p == tmp_path else usage
+    )
+    check = seen(home)["vault-disk"]
+    assert not check.ok
+    assert str(tmp_path) in check.detail
+    monkeypatch.setattr(os, "access", lambda folder, _: folder != tmp_path)
+    assert "HARBOUR_VAULT_DIR" in seen(home)["vault"].remedy
+
+
+def test_another_vault_than_before_is_told_and_does_not_stop_the_other_checks(home, monkeypatch):
+    assemble.keep_vault(home, {})
+    monkeypatch.setenv("HARBOUR_VAULT_DIR", "/somewhere/else")
+    check = seen(home)["vault"]
+    assert (check.ok, check.needed) == (False, True)
+    assert "/somewhere/else" in check.detail
 
 
 def test_a_state_folder_that_cannot_be_written_is_told(monkeypatch, home):
@@ -71,10 +100,38 @@ def test_a_closed_folder_on_the_way_is_named_for_root(home, monkeypatch, tmp_pat
     assert "chmod o+x" in check.remedy
 
 
-def test_an_ordinary_user_is_told_what_submitters_may_read(home, monkeypatch):
+def test_an_ordinary_user_is_told_whom_that_trusts(home, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    check = seen(home)["spark-isolation"]
-    assert (check.ok, check.needed) == (False, False)
+    assert "may do what you may" in seen(home)["isolation"].detail
+
+
+def test_anothers_platform_is_refused_with_the_owners_name(home, monkeypatch):
+    home.root.mkdir()
+    assert seen(home)["owner"].ok
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    check = seen(home)["owner"]
+    assert not check.ok
+    assert check.needed
+    assert pwd.getpwuid(os.getuid()).pw_name in check.remedy
+
+
+def test_a_taken_port_is_told(home, monkeypatch):
+    monkeypatch.setattr(ports, "is_free", lambda port: port != 8080)
+    assert "Port 8080 is taken; api gets another." in further(home)["ports"].detail
+
+
+def test_where_the_jars_cannot_be_had_the_lake_will_be_a_folder(home, tmp_path, monkeypatch):
+    (tmp_path / ".m2").mkdir()
+    (tmp_path / ".m2/settings.xml").write_text(
+        "<settings><mirrors><mirror><id>m</id><mirrorOf>*</mirrorOf>"
+        "<url>http://127.0.0.1:9/maven2</url></mirror></mirrors></settings>"
+    )
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    check = further(home)["jars"]
+    assert not check.ok
+    assert not check.needed
+    assert "http://127.0.0.1:9/maven2 cannot be reached" in check.detail
+    assert "the lake is a folder" in check.remedy
 
 
 def test_a_broken_job_file_is_a_note_with_its_name(home, tmp_path):

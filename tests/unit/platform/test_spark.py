@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
@@ -10,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from dataharbour.errors import Unavailable
 from dataharbour.platform import spark_settings
-from dataharbour.platform.connect_probe import connect_problem, connect_ready
+from dataharbour.platform.connect_probe import connect_problem
 from dataharbour.platform.java import ensure_java
-from dataharbour.platform.spark import SparkFiles, connect_command, render_defaults, spark_home
+from dataharbour.platform.spark import (
+    SparkFiles,
+    connect_command,
+    ensure_jars,
+    render_defaults,
+    spark_home,
+)
 
 TOKEN, KEYS = "t0ken-of-the-server", ("ACCESSKEY", "s3cret-of-the-lake")
 
@@ -61,6 +69,22 @@ def test_a_lake_in_a_folder_needs_no_s3(files):
     defaults = render_defaults(files, lake="file:///srv/lake")
     assert "s3a" not in defaults
     assert "extraClassPath" not in defaults
+
+
+def test_mavens_settings_are_read_for_missing_jars_only(tmp_path, monkeypatch):
+    (tmp_path / ".m2").mkdir()
+    (tmp_path / ".m2" / "settings.xml").write_text("<broken")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    folder, lock = tmp_path / "jars", tmp_path / "jars.lock"
+    folder.mkdir()
+    (folder / "tool-1.0.jar").write_bytes(b"x")
+    (folder / "tool-0.9.jar").write_bytes(b"of an earlier lock")
+    lock.write_text(f"org.example:tool:1.0 {hashlib.sha256(b'x').hexdigest()} 1\n")
+    ensure_jars(lock, folder, on_progress=lambda _: None)
+    assert [p.name for p in folder.iterdir()] == ["tool-1.0.jar"]
+    (folder / "tool-1.0.jar").unlink()
+    with pytest.raises(Unavailable, match="settings"):
+        ensure_jars(lock, folder, on_progress=lambda _: None)
 
 
 def test_the_server_owns_its_scratch_space_only(files):
@@ -112,7 +136,7 @@ def test_a_port_without_a_server_is_told_at_once():
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         assert connect_problem("127.0.0.1", port, TOKEN) == f"port {port}: Connection refused"
-        assert not connect_ready("127.0.0.1", port, TOKEN)
+        assert connect_problem("127.0.0.1", port, TOKEN)
 
 
 def test_a_server_that_says_nothing_is_given_up_by_the_deadline():

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import io
+import signal
 import threading
 
 import pytest
 
+from dataharbour.platform import steps
 from dataharbour.platform.report import Report
-from dataharbour.platform.steps import Step, run_all
+from dataharbour.platform.steps import Step, Stopped
+
+
+def run_all(given: list[Step], report: Report) -> None:
+    steps.run_all(given, report, stop=threading.Event())
 
 
 def quiet() -> Report:
@@ -41,6 +47,33 @@ def test_after_a_failure_nothing_new_starts_and_the_error_comes_out():
     with pytest.raises(RuntimeError, match="no disk"):
         run_all([Step("a", fail), Step("b", lambda: ran.append("b"), needs=("a",))], quiet())
     assert ran == []
+
+
+@pytest.mark.parametrize("end", ["a failure", "Ctrl-C"])
+def test_a_step_that_waits_ends_with_the_others(end):
+    stop, waits, stream = threading.Event(), threading.Event(), io.StringIO()
+
+    def wait() -> str:
+        waits.set()
+        if stop.wait(20):
+            raise Stopped
+        return "nobody said stop"
+
+    def break_off() -> str:
+        waits.wait(20)
+        if end == "a failure":
+            raise RuntimeError("no disk")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        raise Stopped
+
+    with pytest.raises(RuntimeError if end == "a failure" else KeyboardInterrupt):
+        steps.run_all(
+            [Step("wait", wait), Step("break off", break_off)],
+            Report(stream=stream, live=False),
+            stop=stop,
+        )
+    assert stop.is_set()
+    assert "wait" not in stream.getvalue()  # it did not fail
 
 
 def test_an_unknown_need_is_refused_before_anything_runs():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import pwd
@@ -13,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from dataharbour.errors import PlatformError
 from dataharbour.platform import launch
+from dataharbour.platform.down import down
 from dataharbour.platform.layout import Home
+from dataharbour.platform.report import Report
+from dataharbour.platform.status import status
 from dataharbour.platform.supervise import Service, Supervisor
 
 
@@ -183,6 +188,70 @@ def test_a_killed_supervisors_services_are_found_and_stopped(home, supervised):
     assert "left" in left.values()
     launch.stop_all(list(left), grace_s=5)
     assert launch.marked(str(home.root)) == {}
+
+
+def test_starting_what_runs_is_fine_and_what_is_unknown_is_told(home, supervised):
+    supervised.configure([python("import time;time.sleep(600)", name="known")])
+    supervised.ensure_running()
+    supervised.start("known")
+    supervised.start("known")
+    supervised.configure([python("pass", name="newer")])  # the running one has not read this
+    with pytest.raises(PlatformError, match="newer") as caught:
+        supervised.start("newer")
+    assert "harbour restart" in caught.value.remedy
+
+
+def test_status_names_what_a_killed_supervisor_left(home, supervised):
+    names = ("vault", "of-another-version", "postgres")
+    supervised.configure([python("import time;time.sleep(600)", name=name) for name in names])
+    supervised.ensure_running()
+    for name in names:
+        supervised.start(name)
+    until(lambda: {s["state"] for s in status(home)["services"]} == {"running"})
+    before = status(home)["services"]
+    os.kill(int((home.run / "supervisor.pid").read_text()), 9)
+    until(lambda: not supervised.is_alive())
+    found = status(home)
+    assert not found["ready"]
+    assert [(s["name"], s["state"]) for s in found["services"]] == [
+        ("postgres", "orphaned"), ("vault", "orphaned"), ("of-another-version", "orphaned"),
+    ]  # fmt: skip
+    assert [s["pid"] for s in found["services"]] == [s["pid"] for s in before]
+
+
+def test_down_ends_a_driver_that_a_retry_started_while_the_database_is_there(home, supervised):
+    told, pid_file = home.root / "told", home.root / "database"
+    database = f"import os,time;open({str(pid_file)!r},'w').write(str(os.getpid()));time.sleep(600)"
+    driver = on_request_to_stop(
+        f"pid=open({str(pid_file)!r}).read();"
+        f"open({str(told)!r},'w').write('in time' if os.path.exists('/proc/'+pid) else 'too late')"
+    )
+    scheduler = on_request_to_stop(
+        "p=subprocess.Popen([sys.executable,'-c',sys.argv[1]],start_new_session=True,"
+        "stdout=subprocess.PIPE,env={**os.environ,'HARBOUR_SERVICE':'driver'});p.stdout.readline()"
+    )
+    supervised.configure(
+        [
+            python(database, name="postgres"),
+            Service(name="scheduler", command=[sys.executable, "-c", scheduler, driver]),
+        ]
+    )
+    supervised.ensure_running()
+    for name in ("postgres", "scheduler"):
+        supervised.start(name)
+    until(lambda: pid_file.exists() and pid_file.read_text())
+    until(lambda: "up" in (home.logs / "scheduler.log").read_text())
+    down(home, Report(stream=io.StringIO(), live=False))
+    assert told.read_text() == "in time"
+
+
+def on_request_to_stop(code: str) -> str:
+    """A program that runs `code` when it is asked to stop."""
+    return (
+        "import os,signal,subprocess,sys,time\n"
+        f"def end(*_):\n {code}\n os._exit(0)\n"
+        "signal.signal(signal.SIGTERM,end)\nprint('up',flush=True)\ntime.sleep(600)\n"
+    )
 
 
 def test_a_process_that_ignores_the_request_to_stop_is_killed():

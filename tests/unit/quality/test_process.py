@@ -18,10 +18,9 @@ tables: {t: {expectations: [{type: expect_table_row_count_to_equal, kwargs: {val
 
 
 @pytest.fixture
-def request_(tmp_path, include):
+def request_(tmp_path):
     (tmp_path / "expectations").mkdir()
     (tmp_path / "expectations" / "s.yaml").write_text(SUITE)
-    (tmp_path / "schemas").symlink_to(include / "schemas")
     (tmp_path / "t").mkdir()
     pq.write_table(pa.table({"n": [1, 2, 3]}), tmp_path / "t" / "part-0.parquet")
     return {"root": tmp_path.as_uri(), "include_dir": tmp_path}

@@ -19,9 +19,8 @@ tables:
 
 
 @pytest.fixture
-def include_dir(tmp_path, include):
+def include_dir(tmp_path):
     (tmp_path / "expectations").mkdir()
-    (tmp_path / "schemas").symlink_to(include / "schemas")
     return tmp_path
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from dataharbour.errors import NotAuthenticated
@@ -28,8 +29,9 @@ def issue(folder: Path, *, token: str, now: float) -> str:
     ticket = secrets.token_urlsafe(24)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for unused in folder.iterdir():
-        if unused.stat().st_mtime < now - TICKET_SECONDS:
-            unused.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # redeemed meanwhile
+            if unused.stat().st_mtime < now - TICKET_SECONDS:
+                unused.unlink()
     file = os.open(_file(folder, ticket), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w") as stream:
         json.dump({"token": token, "expires": now + TICKET_SECONDS}, stream)

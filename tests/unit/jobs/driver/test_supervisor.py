@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from dataharbour.jobs.backends.start import CHILD
+from dataharbour.jobs.driver.reporter import MAX_LOG_BYTES, MAX_WAITING_LINES
 from dataharbour.jobs.model import Detail, FailureClass
 from dataharbour.jobs.store import RunStore
 
@@ -70,7 +77,106 @@ def test_an_exception_is_reported_by_its_root_cause(launch):
     assert first == "ValueError: invalid literal for int() with base 10: 'seven'"
     assert second == "raised as: RuntimeError: row 3 is bad"
     assert any('job.py", line 3, in parse' in line for line in rest)
-    assert not any("runpy" in line for line in driver.lines("stderr"))
+    assert not any("child.py" in line for line in [*rest, *driver.lines("stderr")])
+
+
+def test_an_application_that_is_no_python_is_shown_without_our_frames(launch):
+    driver = launch("print('never'\nx = (")
+    state = driver.end()
+    assert state.failure.failure_class is FailureClass.USER_ERROR
+    assert state.failure.message.startswith("SyntaxError: ")
+    assert "job.py" in state.failure.message
+    assert "child.py" not in "".join([state.failure.message, *driver.lines("stderr")])
+
+
+def test_an_exception_that_no_database_could_keep_is_reported(launch):
+    state = launch(r"raise ValueError('nul \0, half \ud800, end')").end()
+    assert (state.observed, state.exit_code) == (Detail.FAILED, 1)
+    assert state.failure.failure_class is FailureClass.USER_ERROR
+    assert state.failure.message.startswith("ValueError: nul , half , end\n")
+
+
+def test_what_the_database_refuses_is_left_out_and_the_rest_is_told(launch, database):
+    with psycopg.connect(database) as admin:
+        admin.execute("alter table attempt add check (failure_message not like '%boom%')")
+        admin.execute("alter table log_chunk add check (lines::text not like '%boom%')")
+    driver = launch("""
+        import time
+        print("boom", flush=True)
+        time.sleep(1.5)
+        print("fine", flush=True)
+        time.sleep(1)
+        raise ValueError("boom")
+    """)
+    state = driver.end()
+    assert state.observed is Detail.FAILED
+    assert state.failure.message == "The cause could not be stored (CheckViolation)."
+    assert driver.process.wait(5) == 0
+    assert driver.lines() == ["fine"]
+    assert driver.lines("harbour")[0].startswith("(1 lines were dropped")
+
+
+def test_a_database_that_cannot_take_the_end_is_asked_again(launch, database):
+    with psycopg.connect(database) as admin:
+        admin.execute("alter function driver.finish rename to finish_of_later")
+    driver = launch("print('done')")
+    until(lambda: "UndefinedFunction" in driver.log())
+    with psycopg.connect(database) as admin:
+        admin.execute("alter function driver.finish_of_later rename to finish")
+    assert driver.end().observed is Detail.SUCCEEDED
+    assert driver.process.wait(5) == 0
+
+
+def test_a_made_up_failure_class_is_not_believed(launch):
+    state = launch("""
+        import json
+        said = {"kind": "failure", "failure_class": "MINE", "message": "x"}
+        with open("../control", "w") as control:
+            print(json.dumps(said), file=control)
+        raise SystemExit(1)
+    """).end()
+    assert (state.failure.failure_class, state.failure.message) == (FailureClass.USER_ERROR, "x")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        pytest.param(["/no/such/python", "a.py"], "No such file", id="no-program"),
+        pytest.param(
+            [sys.executable, "-c", "pass", "x" * 200_000], "list too long", id="arguments"
+        ),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_reported(launch, command, why):
+    driver = launch("", command=command)
+    state = driver.end()
+    assert state.observed is Detail.FAILED
+    assert state.failure.failure_class is FailureClass.CONFIG
+    assert state.failure.message.startswith("The driver's program could not be started: ")
+    assert why in state.failure.message
+    assert driver.process.wait(5) == 0
+
+
+def test_a_folder_that_cannot_be_used_is_reported(launch, tmp_path):
+    (tmp_path / "own" / "work").mkdir(parents=True)
+    (tmp_path / "own" / "control").touch()
+    state = launch("", folder=str(tmp_path / "own")).end()
+    assert state.failure.failure_class is FailureClass.INFRA
+    assert "could not be supervised: FileExistsError" in state.failure.message
+
+
+def test_an_error_of_the_supervisor_ends_the_application_before_it_is_reported(launch):
+    driver = launch(
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+        + SLEEPER.replace("    ", ""),
+        timeout_s=0.5,
+        grace_s=None,
+    )
+    state = driver.end()
+    assert state.failure.failure_class is FailureClass.INFRA
+    assert "could not be supervised: TypeError" in state.failure.message
+    assert is_gone(pid_of_child(driver))
+    assert "Traceback" in driver.log()
 
 
 def test_a_signal_is_shown_as_shells_do(launch):
@@ -234,17 +340,48 @@ def test_log_lines_survive_a_database_that_was_away(launch, database):
 
 def test_secrets_stand_neither_in_the_log_nor_in_arguments_nor_in_files(launch):
     driver = launch(
-        "import time; print('the key is k3y-of-lake', flush=True); time.sleep(1)",
+        """
+        import os, time
+        print("the key is", os.environ["LAKE_KEY"], flush=True)
+        time.sleep(1)
+        raise RuntimeError(os.environ)
+        """,
+        environment={"PATH": os.environ["PATH"], "LAKE_KEY": "k3y-of-lake"},
         secrets=["k3y-of-lake"],
     )
     until(driver.lines)
+    assert not (driver.folder / "spec.json").exists()
     command_line = Path(f"/proc/{driver.process.pid}/cmdline").read_text()
-    assert driver.grant.token not in command_line
-    driver.end()
+    state = driver.end()
     assert driver.lines() == ["the key is ***"]
-    texts = [path.read_text() for path in driver.folder.iterdir() if path.is_file()]
+    assert state.failure.message.startswith("RuntimeError: environ({")
+    assert "'LAKE_KEY': '***'" in state.failure.message
+    assert driver.process.wait(5) == 0
+    files = [path for path in driver.folder.iterdir() if path.is_file()]
+    assert driver.folder / "driver.log" in files
+    texts = [
+        command_line,
+        state.failure.message,
+        *driver.lines("stderr"),
+        *driver.lines("harbour"),
+        *(str(event.data) for event in driver.store.events(driver.grant.run_id)),
+        *(path.read_text() for path in files),
+    ]
     for secret in ("k3y-of-lake", driver.grant.token, "driver-password-of-the-tests"):
         assert not any(secret in text for text in texts)
+
+
+def test_a_secret_at_the_end_of_a_long_failure_is_not_cut_in_half(launch):
+    # The 12,000th character stands in one of the keys.
+    source = """
+        class Long(Exception):
+            def __str__(self):
+                return "".join("k3y-of-lake" + "x" * 8 for _ in range(2000))
+        raise Long
+    """
+    message = launch(source, secrets=["k3y-of-lake"]).end().failure.message
+    assert len(message) == 12_000
+    assert "k3y" not in message
 
 
 def test_what_the_application_leaves_behind_is_ended(launch):
@@ -261,6 +398,22 @@ def test_what_the_application_leaves_behind_is_ended(launch):
     assert is_gone(pid_of_child(driver))
 
 
+def test_so_are_the_children_of_what_it_leaves_behind(launch):
+    """As a daemon of pyspark and its workers."""
+    driver = launch("""
+        import os, subprocess, sys
+        worker = [sys.executable, "-c", "import time; time.sleep(60)"]
+        daemon = ("import subprocess, time; w = subprocess.Popen(%r, start_new_session=True);"
+                  "print('pid', w.pid, flush=True); time.sleep(60)" % worker)
+        started = subprocess.Popen([sys.executable, "-c", daemon], start_new_session=True,
+                                   stdout=subprocess.PIPE)
+        print(started.stdout.readline().decode(), flush=True)
+        os._exit(0)
+    """)
+    assert driver.end().observed is Detail.SUCCEEDED
+    assert is_gone(pid_of_child(driver))
+
+
 def test_an_application_that_changed_since_it_was_submitted_is_not_run(launch, tmp_path):
     driver = launch("print('ran')", sha256="0" * 64)
     state = driver.end()
@@ -268,6 +421,40 @@ def test_an_application_that_changed_since_it_was_submitted_is_not_run(launch, t
     assert state.failure.failure_class is FailureClass.CONFIG
     assert "was changed after the run was submitted" in state.failure.message
     assert driver.lines() == []
+
+
+def test_what_runs_is_what_was_hashed(launch, tmp_path):
+    """The application is read once: as a pipe can be."""
+    source = b"print('read once')"
+    application = tmp_path / "once.py"
+    os.mkfifo(application)
+    threading.Thread(target=application.write_bytes, args=[source], daemon=True).start()
+    folder = tmp_path / "own"
+    (folder / "work").mkdir(parents=True)
+    sha256 = hashlib.sha256(source).hexdigest()
+    driver = launch(
+        "",
+        folder=str(folder),
+        command=[sys.executable, str(CHILD), str(folder), sha256, str(application)],
+        timeout_s=5,
+    )
+    assert driver.end().observed is Detail.SUCCEEDED
+    assert driver.lines() == ["read once"]
+
+
+def test_the_application_is_a_main_module_as_any_other(launch):
+    driver = launch("""
+        import inspect, os, pickle, sys
+        class Row:
+            pass
+        def double(x: int):
+            return 2 * x
+        print(__name__, __file__ == sys.argv[0], os.path.dirname(__file__) == sys.path[0])
+        print(double.__annotations__ == {"x": int}, inspect.getsource(double).splitlines()[0])
+        print(type(pickle.loads(pickle.dumps(Row()))) is Row)
+    """)
+    assert driver.end().observed is Detail.SUCCEEDED, driver.lines("stderr")
+    assert driver.lines() == ["__main__ True True", "True def double(x: int):", "True"]
 
 
 def test_threads_of_the_application_may_finish(launch):
@@ -309,6 +496,30 @@ def test_long_lines_are_sent_in_calls_of_a_bearable_size(launch):
     assert [int(line.line.split()[0]) for line in page.items] == list(range(1500))
 
 
+def test_a_flood_while_the_database_is_held_loses_only_what_it_counts(launch, database):
+    many = MAX_WAITING_LINES + 40_000
+    driver = launch(f"""
+        import time
+        print("first", flush=True)
+        time.sleep(1.5)
+        for i in range({many}):
+            print(i)
+    """)
+    until(driver.lines)
+    with psycopg.connect(database) as admin:
+        admin.execute("lock table run in access exclusive mode")
+        copy = driver.folder / "driver.log"
+        until(lambda: copy.read_text().endswith(f"\n{many - 1}\n"))
+    assert driver.end(40).observed is Detail.SUCCEEDED
+    lines = read_all(driver)
+    notes = [int(found[1]) for line in lines if (found := re.match(r"\((\d+) lines", line))]
+    numbers = [int(line) for line in lines if line.isdigit()]
+    # Less than all that the memory cannot hold: some were on their way, and arrived.
+    assert 0 < sum(notes) < many - MAX_WAITING_LINES
+    assert len(numbers) + sum(notes) == many
+    assert numbers == sorted(set(numbers))
+
+
 def test_a_log_that_is_full_says_so_and_the_run_goes_on(launch):
     driver = launch("""
         for i in range(5000): print("x" * 16000)
@@ -319,6 +530,7 @@ def test_a_log_that_is_full_says_so_and_the_run_goes_on(launch):
     notes = [line for line in read_all(driver) if line.startswith("(")]
     assert len(notes) == 1
     assert "more lines: the log here is full" in notes[0]
+    assert (driver.folder / "driver.log").stat().st_size <= MAX_LOG_BYTES + 16_384
 
 
 def read_all(driver) -> list[str]:

@@ -3,14 +3,18 @@ from __future__ import annotations
 import io
 import os
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from dataharbour.errors import PlatformError
-from dataharbour.platform.bootstrap.filling import not_installed
+from dataharbour.platform.bootstrap.checkout import Checkout
+from dataharbour.platform.bootstrap.filling import Filling, not_installed
+from dataharbour.platform.bootstrap.index import PackageIndex
 from dataharbour.platform.bootstrap.lock import File, Requirement, Selection
 from dataharbour.platform.bootstrap.progress import Progress
+from dataharbour.platform.bootstrap.sources import Sources
 from dataharbour.platform.bootstrap.uv import Uv
 from dataharbour.platform.bootstrap.uv_lines import Reading
 
@@ -115,3 +119,21 @@ def test_installed_distributions_are_recognised_in_every_spelling():
     selection = Selection({each: File("f", 1, "") for each in (one, two)}, ())
     present = ["My.Package_X-1.0.dist-info", "other-1.9.dist-info"]
     assert list(not_installed(selection, present)) == [two]
+
+
+def test_a_broken_file_beside_the_cache_is_fetched_again(tmp_path):
+    uv = program(tmp_path, f"echo {tmp_path}/cache")
+    offered, name = tmp_path / "offered", "one-1.0-py3-none-any.whl"
+    offered.mkdir()
+    (offered / name).write_bytes(b"whole")
+    digest = sha256(b"whole").hexdigest()
+    requirement = Requirement("one", "1.0", "", frozenset({digest}))
+    selection = Selection({requirement: File(name, 5, digest)}, ())
+    sources = Sources(indexes=(), find_links=(str(offered),))
+    filling = Filling(uv, Checkout(tmp_path), selection, sources, PackageIndex(sources))
+    file = tmp_path / "cache" / "dataharbour" / name
+    for left in (None, b"who"):
+        if left is not None:
+            file.write_bytes(left)
+        filling._download(selection.files)
+        assert file.read_bytes() == b"whole"

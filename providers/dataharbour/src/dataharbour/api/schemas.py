@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from dataharbour.jobs.model import Desired, Detail, FailureClass, State
+from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
 
 
 def _storable(value: Any) -> Any:
@@ -29,6 +30,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
 LabelValue = Annotated[Text, StringConstraints(max_length=200)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=20)]
+Argument = Annotated[Text, StringConstraints(max_length=MAX_ARGS_BYTES)]
 BackendName = Literal["connect", "local"]
 
 
@@ -54,9 +56,9 @@ class StartRun(_Closed):
         description="A file name below an allowed root, or a path or file URI inside one.",
         examples=["flights_delays.py"],
     )
-    args: Annotated[list[Text], Field(max_length=100)] = Field(
+    args: Annotated[list[Argument], Field(max_length=100)] = Field(
         default_factory=list,
-        description="May hold {lake} and {output}.",
+        description="May hold {lake} and {output}. At most 64 KiB together.",
     )
     conf: Annotated[dict[Text, str | bool | int | float], AfterValidator(_storable)] = Field(
         default_factory=dict,

@@ -11,37 +11,30 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from dataharbour.errors import ConfigError, DataHarbourError, PlatformError
+from dataharbour.errors import (
+    ConfigError,
+    DataHarbourError,
+    Forbidden,
+    NotAuthenticated,
+    NotFound,
+    PlatformError,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     import httpx
 
 RETRIES_S = (0.5, 1.0, 2.0, 4.0)  # waits before a request is sent again
-RECONNECT_FOR_S = 60.0
-
-
-class Exit(IntEnum):
-    """Exit codes of the commands that talk to the API; 2 is wrong usage, 3 `status`."""
-
-    REFUSED = 1  # the request is wrong, or the server failed
-    RUN_FAILED = 4  # the run that was followed did not succeed
-    NOT_ALLOWED = 5  # 401, 403
-    NOT_FOUND = 6  # 404
-    UNAVAILABLE = 7  # no answer, 429, 502, 503: try again later
+RECONNECT_FOR_S = 60.0  # how long an event stream may bring nothing
+RECONNECT_AFTER_S = 1.0
 
 
 class ApiProblem(DataHarbourError):
-    """The API said no, or did not answer."""
+    """The request is wrong, or the server failed."""
 
     code = "api"
-
-    def __init__(self, problem: str, remedy: str, exit_code: Exit = Exit.REFUSED) -> None:
-        super().__init__(problem, remedy)
-        self.args = (problem, remedy, exit_code)
-        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +89,43 @@ class Client:
         for wait_s in RETRIES_S:
             try:
                 return self._send("POST", path, json=dict(body), headers=headers).json()
-            except ApiProblem as error:
-                if error.exit_code is not Exit.UNAVAILABLE:
-                    raise
+            except Unavailable:
                 time.sleep(wait_s)
         return self._send("POST", path, json=dict(body), headers=headers).json()
 
+    def watch(self, run_id: str, *, timeout_s: float) -> Iterator[Any]:
+        """The run about every second, until it has ended or the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            run = self.get(f"runs/{run_id}", wait=1)
+            yield run
+            if run["ended_at"] or time.monotonic() > deadline:
+                return
+
     def events(self, path: str) -> Iterator[ServerEvent]:
-        """The events of a stream until its event `end`; connects again where it was."""
+        """The events of a stream until its event `end`; connects again where it was.
+
+        Raises:
+            Unavailable: there was no event for a minute, however often it connected.
+        """
         position: list[str] = []  # id of the newest event
         give_up = time.monotonic() + RECONNECT_FOR_S
         while True:
+            failure = Unavailable(f"{self.url} ends its event streams early.", "Try again later.")
+            has_news = False
             try:
                 for event in self._stream(path, position):
                     yield event
                     if event.name == "end":
                         return
-                    give_up = time.monotonic() + RECONNECT_FOR_S
-            except ApiProblem as error:
-                if error.exit_code is not Exit.UNAVAILABLE or time.monotonic() > give_up:
-                    raise
-                time.sleep(1)
+                    has_news = True
+            except Unavailable as error:
+                failure = error
+            if has_news:  # counted from here: a stream may be quiet for as long as it lasts
+                give_up = time.monotonic() + RECONNECT_FOR_S
+            elif time.monotonic() > give_up:
+                raise failure
+            time.sleep(RECONNECT_AFTER_S)
 
     def _stream(self, path: str, position: list[str]) -> Iterator[ServerEvent]:
         headers = {"Accept": "text/event-stream"}
@@ -158,7 +167,7 @@ def load_client(environ: Mapping[str, str] = os.environ) -> Client:
 
     Raises:
         ConfigError: neither is there.
-        PlatformError: the platform of this checkout does not run.
+        Unavailable: the platform of this checkout does not run.
     """
     url, token = environ.get("DATAHARBOUR_URL"), environ.get("DATAHARBOUR_TOKEN")
     if url and token:
@@ -192,33 +201,32 @@ def _translated(url: str) -> Iterator[None]:
     except httpx.InvalidURL as error:
         raise ApiProblem(f"{url} is no address: {error}.", "Set DATAHARBOUR_URL.") from error
     except httpx.HTTPError as error:
-        raise ApiProblem(
+        raise Unavailable(
             f"{url} does not answer ({str(error) or type(error).__name__}).",
             "Is the platform up? harbour status tells, harbour up starts it.",
-            Exit.UNAVAILABLE,
         ) from error
 
 
-def _problem(answer: httpx.Response) -> ApiProblem:
-    """An answer with an error status, in words, with the exit code that goes with it."""
-    codes = {
-        401: Exit.NOT_ALLOWED,
-        403: Exit.NOT_ALLOWED,
-        404: Exit.NOT_FOUND,
-        429: Exit.UNAVAILABLE,
-        502: Exit.UNAVAILABLE,
-        503: Exit.UNAVAILABLE,
-    }
-    status = answer.status_code
-    exit_code = codes.get(status, Exit.REFUSED)
+_ERRORS: dict[int, type[DataHarbourError]] = {
+    401: NotAuthenticated,
+    403: Forbidden,
+    404: NotFound,
+    429: Unavailable,
+    502: Unavailable,
+    503: Unavailable,
+}
+
+
+def _problem(answer: httpx.Response) -> DataHarbourError:
+    """An answer with an error status, in words."""
+    kind = _ERRORS.get(answer.status_code, ApiProblem)
     try:
         problem = answer.json()
-        return ApiProblem(_described(problem), problem["remedy"], exit_code)
+        return kind(_described(problem), problem["remedy"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ApiProblem(
-            f"{answer.request.url} answered {status}, and not in DataHarbour's way.",
+        return kind(
+            f"{answer.request.url} answered {answer.status_code}, and not in DataHarbour's way.",
             "Does the address end in /dataharbour, and is the plugin loaded?",
-            exit_code,
         )
 
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dataharbour.errors import DataHarbourError
+from dataharbour.cli import show
+from dataharbour.cli.exits import Exit
+from dataharbour.cli.show import Form, Output
+from dataharbour.errors import JobFailed
 
 if TYPE_CHECKING:
     from dataharbour.cli.client import Client
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 app = typer.Typer(name="job", help="Start Spark jobs and look at their runs.", no_args_is_help=True)
 
-Output = Annotated[str, typer.Option("--output", "-o", help="text or json.")]
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Print the log as it grows, until the run ends.")
 ]
@@ -30,22 +28,7 @@ LabelOptions = Annotated[
 ]
 
 
-def _command(function: Callable[P, R]) -> Callable[P, R]:
-    """Prints an expected failure with its remedy, and leaves with the code that belongs to it."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except DataHarbourError as error:
-            _say(str(error))
-            raise typer.Exit(int(getattr(error, "exit_code", 1))) from None
-
-    return call
-
-
 @app.command()
-@_command
 def submit(
     job: Annotated[
         str | None, typer.Argument(help="A declared job (harbour job list --jobs).")
@@ -75,7 +58,7 @@ def submit(
         str | None, typer.Option(help="Idempotency key: the same key starts one run only.")
     ] = None,
     follow: Follow = False,
-    output: Output = "text",
+    output: Output = Form.TEXT,
 ) -> None:
     """Start a run of a declared job, or of any application.
 
@@ -83,27 +66,27 @@ def submit(
     """
     from uuid import uuid4
 
-    from dataharbour.cli import show
     from dataharbour.cli.client import load_client
 
-    as_json = show.wants_json(output)
+    as_json = output is Form.JSON
     one_off = _given(args=args, conf=_pairs(conf, "--conf"), backend=backend, timeout_s=timeout_s)
-    client, body = load_client(), dict[str, Any]()
+    body: dict[str, Any] = {"labels": _pairs(labels, "--label")}
     if job is not None and application is None:
         _refuse(one_off, "belongs to --application; a job declares its own.")
-        path, body["params"] = f"jobs/{_segment(job)}/runs", _job_params(client, job, params)
+        path, given = f"jobs/{_segment(job)}/runs", _pairs(params, "--param")
+        client = load_client()
+        body["params"] = _job_params(client, job, given)
     elif application is not None and job is None:
         _refuse(_given(param=params), "belongs to a declared job; use --arg or --conf.")
-        path, body = "runs", {"application": application, **one_off}
+        path, client = "runs", load_client()
+        body |= {"application": application, **one_off}
     else:
         raise typer.BadParameter("name a job, or an --application (one of them).")
-    body["labels"] = _pairs(labels, "--label")
     run = client.start(path, body, key=key or uuid4().hex)
     _started(client, run, follow=follow, as_json=as_json)
 
 
 @app.command(name="list")
-@_command
 def list_(
     jobs: Annotated[
         bool, typer.Option("--jobs", help="The declared jobs instead of runs.")
@@ -114,13 +97,12 @@ def list_(
     ] = None,
     labels: LabelOptions = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs.")] = 20,
-    output: Output = "text",
+    output: Output = Form.TEXT,
 ) -> None:
     """List runs, newest first; with --jobs the declared jobs."""
-    from dataharbour.cli import show
     from dataharbour.cli.client import load_client
 
-    as_json = show.wants_json(output)
+    as_json = output is Form.JSON
     client = load_client()
     rows: list[tuple[str, ...]]
     if jobs:
@@ -146,16 +128,14 @@ def list_(
 
 
 @app.command(name="show")
-@_command
 def show_(
     thing: Annotated[str, typer.Argument(metavar="RUN|JOB", help="Id of a run, or name of a job.")],
-    output: Output = "text",
+    output: Output = Form.TEXT,
 ) -> None:
     """Show a run, or a declared job."""
-    from dataharbour.cli import show
     from dataharbour.cli.client import load_client
 
-    as_json = show.wants_json(output)
+    as_json = output is Form.JSON
     kind = "runs" if _is_run_id(thing) else "jobs"
     found = load_client().get(f"{kind}/{_segment(thing)}")
     if as_json:
@@ -167,16 +147,14 @@ def show_(
 
 
 @app.command()
-@_command
-def logs(run: RunId, follow: Follow = False, output: Output = "text") -> None:
+def logs(run: RunId, follow: Follow = False, output: Output = Form.TEXT) -> None:
     """Print the log of a run.
 
     With -o json an array of lines; with --follow as well, one line of JSON each.
     """
-    from dataharbour.cli import show
     from dataharbour.cli.client import load_client
 
-    as_json = show.wants_json(output)
+    as_json = output is Form.JSON
     client = load_client()
     path = f"runs/{_segment(run)}/logs"
     if follow:
@@ -191,9 +169,6 @@ def logs(run: RunId, follow: Follow = False, output: Output = "text") -> None:
 
 
 def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: bool) -> None:
-    from dataharbour.cli import show
-    from dataharbour.cli.client import Exit
-
     if not follow:
         if as_json:
             show.json_document(run)
@@ -208,8 +183,10 @@ def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: b
         show.json_document(ended)
     if ended["state"] != "SUCCEEDED":
         failure = ended["failure"] or {"class": "", "message": "no reason was recorded"}
-        _say(f"The run is {ended['state']}: {failure['class']} {failure['message']}")
-        raise typer.Exit(int(Exit.RUN_FAILED))
+        raise JobFailed(
+            f"The run is {ended['state']}: {failure['class']} {failure['message']}",
+            f"Its log: harbour job logs {run['id']}",
+        )
     _say(f"The run succeeded after {ended['duration_s'] or 0:.1f} s.")
 
 
@@ -227,16 +204,15 @@ def _follow(client: Client, run_id: str, *, write: Callable[[Mapping[str, Any]],
                 _say(f"-- {state['state']} ({state['detail']})")
     except KeyboardInterrupt:
         _say(f"The run goes on. To follow it again: harbour job logs {run_id} --follow")
-        raise typer.Exit(130) from None
+        raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-def _job_params(client: Client, job: str, given: Iterable[str] | None) -> dict[str, Any]:
+def _job_params(client: Client, job: str, given: Mapping[str, str]) -> dict[str, Any]:
     """The parameters as the job declares their types; asks the API only when there are any."""
-    pairs = _pairs(given, "--param")
-    if not pairs:
+    if not given:
         return {}
     declared = client.get(f"jobs/{_segment(job)}").get("params") or {}
-    return {name: parse_param(value, declared.get(name, {})) for name, value in pairs.items()}
+    return {name: parse_param(value, declared.get(name, {})) for name, value in given.items()}
 
 
 def parse_param(text: str, schema: Mapping[str, Any]) -> Any:

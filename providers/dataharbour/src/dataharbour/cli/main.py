@@ -1,48 +1,52 @@
 """The verbs of the `harbour` command.
 
 Each verb imports what it needs when it runs, so that `--help` stays quick. Data goes to standard
-output, talk to standard error. Exit codes: 0 done, 1 an expected failure (with its remedy),
-2 wrong usage, 3 not ready (`status`), 4 a run that failed (`job submit --follow`), 5 not allowed,
-6 not found, 7 no answer (try again later), 130 interrupted.
+output, talk to standard error; `exits` has the exit codes.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dataharbour.cli import jobs
+from dataharbour.cli import jobs, show
+from dataharbour.cli.exits import Exit, exit_of
+from dataharbour.cli.show import Form, Output
 from dataharbour.errors import DataHarbourError
 
 if TYPE_CHECKING:
     from dataharbour.platform.layout import Checkout, Home
 
-NOT_READY = 3
+
+class _Verbs(typer.core.TyperGroup):
+    """Prints an expected failure with its remedy, and leaves with the code that belongs to it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except DataHarbourError as error:
+            sys.stderr.write(f"{error}\n")
+            raise typer.Exit(exit_of(error)) from None
+
 
 app = typer.Typer(
     name="harbour",
     help="DataHarbour: an operations platform for small data teams, built into Apache Airflow.",
+    cls=_Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(jobs.app, name="job")
-Output = Annotated[str, typer.Option("--output", "-o", help="text or json.")]
 
 
-def run() -> NoReturn:
-    """Run the command and leave with its exit code."""
-    try:
-        app(standalone_mode=True)
-    except DataHarbourError as error:
-        print(f"{error.problem}\n  remedy: {error.remedy}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(0)
+def run() -> None:
+    """The command, as installed."""
+    app(prog_name="harbour")
 
 
 @app.command()
@@ -50,21 +54,20 @@ def up(
     tour: Annotated[bool, typer.Option(help="Run the first job when the platform stands.")] = True,
 ) -> None:
     """Start the platform, and run a real Spark job on it."""
-    from dataharbour.cli import show
+    from dataharbour.cli.tour import first_run, gold_rows, welcome
     from dataharbour.platform.assemble import open_home
     from dataharbour.platform.layout import find_checkout
     from dataharbour.platform.report import Report
-    from dataharbour.platform.tour import first_run, gold_rows, welcome
     from dataharbour.platform.up import up as start
 
     checkout = find_checkout()
-    home = open_home(checkout)
     report = Report()
+    home = open_home(checkout, report.say)
     with report.showing():
         platform = start(checkout, home, report)
     report.say(f"The platform is ready after {report.elapsed_s:.0f} s.")
     if tour:
-        first_run(platform, report)
+        first_run(platform, Report())  # its own: the steps of the start were shown
         show.table(gold_rows(platform))
     welcome(platform, report)
 
@@ -89,25 +92,23 @@ def restart() -> None:
 
 
 @app.command()
-def status(output: Output = "text") -> None:
+def status(output: Output = Form.TEXT) -> None:
     """Show the services, their ports, and whether the platform is ready."""
-    from dataharbour.cli import show
     from dataharbour.platform.status import status as look
 
     found = look(_here()[1])
     show.status(found, output=output)
     if not found["ready"]:
-        raise typer.Exit(NOT_READY)
+        raise typer.Exit(Exit.NOT_READY)
 
 
 @app.command()
-def env(output: Output = "text") -> None:
+def env(output: Output = Form.TEXT) -> None:
     """Print the variables that clients need:  eval "$(./harbour env)"."""
-    from dataharbour.cli import show
     from dataharbour.platform.environment import as_exports, environment
 
     variables = environment(_here()[1])
-    if output == "json":
+    if output is Form.JSON:
         show.json_document(variables)
     else:
         print(as_exports(variables))  # noqa: T201
@@ -136,17 +137,18 @@ def logs(
 
 
 @app.command()
-def doctor(output: Output = "text") -> None:
+def doctor(output: Output = Form.TEXT) -> None:
     """Look for what would keep the platform from working, and say the remedy."""
-    from dataharbour.cli import show
     from dataharbour.platform import preflight
+    from dataharbour.postgres.cluster import is_complete
 
     checkout, home = _here()
-    fresh = not (home.data / "postgres" / "PG_VERSION").exists()
+    fresh = not is_complete(home.data / "postgres")
     checks = preflight.run(checkout, home, fresh=fresh)
+    checks += preflight.look_further(checkout, home)
     show.checks(checks, output=output)
     if any(check.needed and not check.ok for check in checks):
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()

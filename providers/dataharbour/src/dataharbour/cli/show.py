@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
-from dataharbour.errors import DataHarbourError
+import typer
 
 if TYPE_CHECKING:
     from dataharbour.platform.bootstrap.checks import Check
+
+
+class Form(StrEnum):
+    """In which form a verb prints its data."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Output = Annotated[Form, typer.Option("--output", "-o", help="text or json.")]
 
 
 def json_document(value: Any) -> None:
@@ -18,20 +29,9 @@ def json_document(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
-def wants_json(output: str) -> bool:
-    """Whether `-o` asks for JSON.
-
-    Raises:
-        DataHarbourError: it asks for something unknown.
-    """
-    if output not in ("text", "json"):
-        raise DataHarbourError(f"Unknown output form {output!r}.", "Use -o text or -o json.")
-    return output == "json"
-
-
-def status(found: dict[str, Any], *, output: str) -> None:
+def status(found: dict[str, Any], *, output: Form) -> None:
     """The platform's state."""
-    if wants_json(output):
+    if output is Form.JSON:
         json_document(found)
         return
     if not found["services"]:
@@ -47,9 +47,9 @@ def status(found: dict[str, Any], *, output: str) -> None:
     sys.stdout.write(f"\n{word}   {found['url']}   state folder {found['home']}\n")
 
 
-def checks(found: Iterable[Check], *, output: str) -> None:
+def checks(found: Iterable[Check], *, output: Form) -> None:
     """What `doctor` saw."""
-    if wants_json(output):
+    if output is Form.JSON:
         json_document([check.as_json() for check in found])
         return
     for check in found:
@@ -62,3 +62,4 @@ def table(rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write(line.rstrip() + "\n")
+    sys.stdout.flush()  # before what is said next on standard error

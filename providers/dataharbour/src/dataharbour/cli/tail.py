@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import TextIO
 
 from dataharbour.errors import NotFound
 
@@ -23,21 +25,29 @@ def tail(folder: Path, service: str, *, lines: int, follow: bool) -> None:
             f"Choose one of: {', '.join(known) or '(none yet; run ./harbour up)'}.",
         )
     file = folder / f"{service}.log"
-    with file.open(errors="replace") as stream:
+    stream: TextIO = file.open(errors="replace")
+    try:
         sys.stdout.writelines(deque(stream, maxlen=lines))
         while follow:
+            successor = _successor(file, stream)
+            sys.stdout.writelines(stream)  # after that look, so this is all that it got
             sys.stdout.flush()
-            line = stream.readline()
-            if line:
-                sys.stdout.write(line)
-            elif file.stat().st_ino != _inode(stream.fileno()):  # rotated
-                return tail(folder, service, lines=lines, follow=True)
+            if successor:
+                stream.close()
+                stream = successor
             else:
                 time.sleep(0.2)
-    return None
+    finally:
+        stream.close()
 
 
-def _inode(descriptor: int) -> int:
-    import os
-
-    return os.fstat(descriptor).st_ino
+def _successor(file: Path, stream: TextIO) -> TextIO | None:
+    """The new log where `stream` was rotated away; None also between the rename and its making."""
+    try:
+        found = file.open(errors="replace")
+    except FileNotFoundError:
+        return None
+    if os.path.sameopenfile(found.fileno(), stream.fileno()):
+        found.close()
+        return None
+    return found

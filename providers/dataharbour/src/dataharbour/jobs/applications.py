@@ -29,18 +29,23 @@ def resolve_application(name: str, roots: Sequence[Path]) -> Application:
 
     Raises:
         ApplicationNotAllowed: the file is outside all roots (links followed),
-            or the name is none.
+            cannot be read, or the name is none.
         ApplicationNotFound: there is no such file.
     """
     wanted = _path(name, roots)
     real_roots = [root.resolve() for root in roots]
     candidates = [wanted] if wanted.is_absolute() else [root / wanted for root in real_roots]
     for candidate in candidates:
-        real = candidate.resolve()
-        if not any(real.is_relative_to(root) for root in real_roots):
-            raise _not_allowed(name, "it lies outside the allowed folders", roots)
-        if real.is_file():
-            return Application(path=real, sha256=_sha256(real))
+        try:
+            real = candidate.resolve()
+            if not any(real.is_relative_to(root) for root in real_roots):
+                raise _not_allowed(name, "it lies outside the allowed folders", roots)
+            if real.is_file():
+                return Application(path=real, sha256=_sha256(real))
+        except (OSError, RuntimeError, ValueError) as error:
+            # Too long, unreadable; a ring of links; half a surrogate pair.
+            why = getattr(error, "strerror", None) or "it is not the name of a file"
+            raise _not_allowed(name, why, roots) from None
     raise ApplicationNotFound(
         f"There is no application {name!r}.",
         f"Put the file below one of: {_list(roots)}.",
@@ -48,7 +53,10 @@ def resolve_application(name: str, roots: Sequence[Path]) -> Application:
 
 
 def _path(name: str, roots: Sequence[Path]) -> Path:
-    parts = urlsplit(name)
+    try:
+        parts = urlsplit(name)
+    except ValueError:
+        raise _not_allowed(name, "it is not the name of a file", roots) from None
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and not parts.query:
         name_of_file = unquote(parts.path)
     elif parts.scheme:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
@@ -22,6 +21,7 @@ from dataharbour.errors import DataHarbourError, JobInvalid
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import Output, RunRequest
 from dataharbour.jobs.placeholders import resolve_args
+from dataharbour.packaged import read_packaged
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -74,15 +74,18 @@ class JobSpec:
         Raises:
             JobInvalid: a parameter is unknown, missing, or against its schema.
             ConfNotAllowed: the backend cannot honour a setting of the job.
+            ConfigError: the values make the arguments too long.
         """
         backend = backend or self.backend
+        values = self._values(params)
+        resolve_args(self.args, lake="", output="", params=values)
         return RunRequest(
             job=self.name,
             application=self.application,
             args=self.args,
             conf=check_conf(self.conf, backend=backend),
             backend=backend,
-            params=self._values(params),
+            params=values,
             labels={**self.labels, **labels},
             timeout_s=self.timeout_s,
             outputs=self.outputs,
@@ -123,13 +126,35 @@ def load_jobs(include_dir: Path) -> DeclaredJobs:
     """All jobs declared below `include_dir`; reads only files that changed."""
     jobs: dict[str, JobSpec] = {}
     errors: dict[str, DataHarbourError] = {}
+    owners: dict[str, str] = {}  # the job of each table
+    around: dict[str, str] = {}  # a job that has a table in this folder
     for path in sorted((include_dir / "jobs").glob("*.yaml")):
         found = _cached(path)
         if isinstance(found, JobSpec):
+            found = _overlap(found, owners, around) or found
+        if isinstance(found, JobSpec):
             jobs[found.name] = found
+            for output in found.outputs:
+                owners[output.table] = found.name
+                around |= dict.fromkeys(output.folders_above, found.name)
         else:
             errors[path.stem] = found
     return DeclaredJobs(jobs=jobs, errors=errors)
+
+
+def _overlap(
+    spec: JobSpec, owners: Mapping[str, str], around: Mapping[str, str]
+) -> JobInvalid | None:
+    """Why the job cannot be beside those before it: a table is one job's alone."""
+    for output in spec.outputs:
+        for folder in (output.table, *output.folders_above):
+            if folder in owners:
+                problem = f"is, or lies inside, the table {folder!r} of the job {owners[folder]}"
+                return _invalid(spec.path, f"outputs: {output.table!r} {problem}")
+        if output.table in around:
+            problem = f"holds a table of the job {around[output.table]}"
+            return _invalid(spec.path, f"outputs: {output.table!r} {problem}")
+    return None
 
 
 def _cached(path: Path) -> JobSpec | DataHarbourError:
@@ -236,8 +261,11 @@ def _check_value(job: str, name: str, value: Any, schema: Mapping[str, Any]) -> 
     from jsonschema import Draft202012Validator
 
     for error in Draft202012Validator(schema).iter_errors(value):
+        # Neither the value nor jsonschema's message, which repeats it: it may be a secret.
+        where = "".join(f"[{part!r}]" for part in error.absolute_path)
+        rule = f"{error.validator}: {json.dumps(error.validator_value, default=str)}"
         raise JobInvalid(
-            f"The parameter {name!r} of the job {job} cannot be {value!r}: {error.message}.",
+            f"The parameter {name!r}{where[:100]} of the job {job} breaks its rule {rule[:200]}.",
             "See the job's parameters: its file, or its form in Airflow.",
         )
 
@@ -256,11 +284,7 @@ def _invalid(path: Path, problem: str) -> JobInvalid:
 
 @cache
 def _schema() -> dict[str, Any]:
-    """From the wheel, or from the checkout that this file belongs to."""
-    packaged = files("dataharbour") / "include" / "schemas" / "job.schema.json"
-    checkout = Path(__file__).parents[5] / "include" / "schemas" / "job.schema.json"
-    source = packaged if packaged.is_file() else checkout
-    schema: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    schema: dict[str, Any] = json.loads(read_packaged("schemas/job.schema.json"))
     return schema
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -27,15 +28,17 @@ from dataharbour.errors import (
 )
 from dataharbour.jobs.applications import Application, resolve_application
 from dataharbour.jobs.backends import get_backend
+from dataharbour.jobs.backends.connect import session_of
 from dataharbour.jobs.backends.launch import (
     ConnectEndpoint,
     LakeEndpoint,
     LaunchContext,
     read_driver_conninfo,
 )
-from dataharbour.jobs.backends.start import driver_is_alive
+from dataharbour.jobs.backends.start import driver_is_alive, kill_driver
 from dataharbour.jobs.conf import check_conf
-from dataharbour.jobs.finalize import Gate, finalize
+from dataharbour.jobs.driver.interrupt import interrupt
+from dataharbour.jobs.finalize import Gate, discard, finalize
 from dataharbour.jobs.model import (
     AttemptGrant,
     AttemptState,
@@ -56,15 +59,16 @@ from dataharbour.jobs.outcomes import (
 from dataharbour.jobs.placeholders import output_root, resolve_args
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.store import RunStore
+from dataharbour.quality.suites import load_suite
 from dataharbour.settings import Settings
 
+ABANDON_WITHIN_S = 15.0
 LAST_WORD_LOOKS = 10
 LOOK_EVERY_S = 0.5
 
 BY_AIRFLOW = "airflow"  # the actor of a cancellation that comes from Airflow, not from a person
 
-CLEARS = "clears"  # in a run's result: `Caller.clears` of the task that ended it
-
+_CANCELLED = Failure(FailureClass.CANCELLED, "Cancelled while it ran.")
 _WRONG_REQUEST = (ConfigError, NotFound, ApplicationNotAllowed)
 
 
@@ -127,27 +131,25 @@ class Conclusion:
 def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
     """The run of a task: the one that is there, else a new one.
 
-    A run that has ended is returned as it is when the task's process was killed
-    before Airflow heard of the end. One that is being cancelled is seen to its
-    end; where it was Airflow that cancelled it (somebody cleared the task while
-    it ran), a new run follows.
+    A run that has ended is returned as it is when Airflow has not heard of the
+    end (the task's process was killed before). One that is being cancelled is
+    seen to its end. Where it was Airflow that cancelled it (somebody cleared the
+    task while it ran, or its worker was stopped), a new run follows.
 
     Raises:
         Unavailable: the cancelled driver does not end; the task may be repeated.
     """
-    known = _find(site, caller)
-    if known and terminal(known.detail) and (known.result or {}).get(CLEARS) == caller.clears:
-        return known
     run = _opened(site, request, caller)
-    if step(run) is not Step.CLOSE:
-        return run
-    asked = [e.actor for e in site.store.events(run.id) if e.new == Detail.CANCELLING]
-    if not cancel(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock):
-        raise Unavailable(
-            f"The run {run.id} is being cancelled, and its driver still lives.",
-            "Wait for its end; the task will try again.",
-        )
-    return _opened(site, request, caller) if asked[-1:] == [BY_AIRFLOW] else site.store.get(run.id)
+    if step(run) is Step.CLOSE:
+        if not cancel(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock):
+            raise Unavailable(
+                f"The run {run.id} is being cancelled, and its driver still lives.",
+                "Wait for its end; the task will try again.",
+            )
+        run = _opened(site, request, caller)
+    if run.detail is Detail.CANCELLED and _who_cancelled(site, run) == BY_AIRFLOW:
+        return _opened(site, request, caller, instead_of=run.id)
+    return run
 
 
 def begin(site: Site, run: Run) -> AttemptState:
@@ -172,7 +174,7 @@ def begin(site: Site, run: Run) -> AttemptState:
 
 def refuse(site: Site, error: DataHarbourError, *, caller: Caller) -> None:
     """End the run that a task has (the API made it) and that cannot be carried out."""
-    run = _find(site, caller)
+    run = _find(site.store, caller)
     if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
         reason = Failure(FailureClass.CONFIG, str(error))
         _finish(site, run, Detail.FAILED, reason, caller=caller)
@@ -197,7 +199,9 @@ def conclude(
     if why is Outcome.LAPSED:
         attempt, why = _last_word(site, attempt)
     elif why is Outcome.OVERDUE:
-        cancel(site.store, run.id, within_s=STOP_WITHIN_S, close=False, clock=site.clock)
+        end_driver(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock)
+    if why in (Outcome.LAPSED, Outcome.UNCLAIMED):
+        _give_up(site, run, attempt)
     failed = failure_of(attempt, why)
     if failed is None:
         return _publish(site, run, attempt, caller=caller, gate=gate)
@@ -210,7 +214,7 @@ def conclude(
         may_retry=caller.may_retry,
     ):
         detail = Detail.RETRY_WAIT
-    return _finish(site, run, detail, reason, caller=caller)
+    return _fail(site, run, attempt, detail, reason, caller=caller)
 
 
 def cancel(
@@ -219,7 +223,6 @@ def cancel(
     *,
     within_s: float,
     clock: Callable[[], datetime],
-    close: bool = True,
 ) -> bool:
     """Ask for the end of a run, and see it end if that takes no longer than `within_s`.
 
@@ -228,28 +231,72 @@ def cancel(
         run_id: the run.
         within_s: how long to wait for the driver's end.
         clock: the present.
-        close: write the end of the run, too.
 
     Returns:
-        Whether the driver is gone.
+        Whether the driver is gone, and the run CANCELLED.
     """
     run = store.cancel(run_id, now=clock())
     if step(run) is Step.REFUSE:
         return True
     attempt = store.wait(run_id, timeout_s=within_s)
     gone = attempt.ended or attempt.lapsed
-    if gone and close:
+    if gone:
         store.finish(
             run_id,
             detail=Detail.CANCELLED,
-            failure=Failure(FailureClass.CANCELLED, "Cancelled while it ran."),
+            failure=_CANCELLED,
             now=clock(),
         )
     return gone
 
 
-def _find(site: Site, caller: Caller) -> Run | None:
-    return site.store.find(
+def time_out(
+    store: RunStore, run_id: UUID, *, within_s: float, clears: int, clock: Callable[[], datetime]
+) -> None:
+    """End a run whose task has run longer than Airflow allows it to (`execution_timeout`)."""
+    end_driver(store, run_id, within_s=within_s, clock=clock)
+    reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
+    store.finish(run_id, detail=Detail.TIMED_OUT, failure=reason, clears=clears, now=clock())
+
+
+def abandon(
+    store: RunStore, error: Exception, *, caller: Caller, clock: Callable[[], datetime]
+) -> None:
+    """End the run of a task that failed for the last time: nobody comes to it again."""
+    run = _find(store, caller)
+    if run is None or terminal(run.detail):
+        return
+    if run.attempt:
+        end_driver(store, run.id, within_s=ABANDON_WITHIN_S, clock=clock)
+    problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
+    reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
+    store.finish(run.id, detail=Detail.FAILED, failure=reason, clears=caller.clears, now=clock())
+
+
+def end_driver(
+    store: RunStore, run_id: UUID, *, within_s: float, clock: Callable[[], datetime]
+) -> None:
+    """Have the newest driver of a run end; one that does not is fenced off and killed."""
+    store.stop_driver(run_id, now=clock())
+    attempt = store.wait(run_id, timeout_s=within_s)
+    if not attempt.ended:
+        store.give_up(run_id, now=clock())
+        if attempt.external_id:
+            kill_driver(attempt.external_id)
+
+
+def _give_up(site: Site, run: Run, attempt: AttemptState) -> None:
+    """See that a driver that is not waited for any more does nothing more."""
+    site.store.give_up(run.id, now=site.clock())
+    if attempt.external_id:
+        kill_driver(attempt.external_id)
+    if run.backend == "connect":  # its supervisor would have done this
+        with suppress(Exception):  # the server may be what is down
+            interrupt(session_of(site.connect(), attempt.attempt_id, principal=run.principal))
+
+
+def _find(store: RunStore, caller: Caller) -> Run | None:
+    return store.find(
         dag_id=caller.dag_id,
         dag_run_id=caller.dag_run_id,
         task_id=caller.task_id,
@@ -257,7 +304,9 @@ def _find(site: Site, caller: Caller) -> Run | None:
     )
 
 
-def _opened(site: Site, request: RunRequest, caller: Caller) -> Run:
+def _opened(
+    site: Site, request: RunRequest, caller: Caller, *, instead_of: UUID | None = None
+) -> Run:
     try:
         sha256 = _application(site, request.application).sha256
     except _WRONG_REQUEST:
@@ -270,14 +319,24 @@ def _opened(site: Site, request: RunRequest, caller: Caller) -> Run:
         task_id=caller.task_id,
         map_index=caller.map_index,
         principal=caller.principal,
+        clears=caller.clears,
+        instead_of=instead_of,
         now=site.clock(),
     )
+
+
+def _who_cancelled(site: Site, run: Run) -> str | None:
+    """The actor that first asked for the end of a run."""
+    asked = (Detail.CANCELLING, Detail.CANCELLED)
+    return next((e.actor for e in site.store.events(run.id) if e.new in asked), None)
 
 
 def _start(site: Site, run: Run) -> AttemptState:
     """Start the next attempt of `run`, as it was requested."""
     try:
         application = _pinned(site, run)
+        if run.expectations:  # a suite that cannot be used is known before hours of work
+            load_suite(run.expectations, include_dir=site.settings.include_dir)
         request = replace(_request_of(run), conf=check_conf(run.conf, backend=run.backend))
         backend = get_backend(run.backend)
         grant = site.store.start_attempt(run.id, backend=run.backend, now=site.clock())
@@ -348,26 +407,45 @@ def _publish(
             site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
         )
     except JobFailed as error:
-        return _finish(site, run, Detail.FAILED, _rejected(error), caller=caller)
+        return _fail(site, run, attempt, Detail.FAILED, _rejected(error), caller=caller)
+    except ConfigError as error:  # a suite that somebody broke meanwhile
+        reason = Failure(FailureClass.CONFIG, str(error))
+        return _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
     except Exception as error:
         if not caller.may_retry:  # nobody comes again: the run must not stay open
             problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
             reason = Failure(FailureClass.INFRA, f"Publishing failed: {problem}")
-            _finish(site, run, Detail.FAILED, reason, caller=caller)
+            _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
         raise
-    result[CLEARS] = caller.clears
-    done = site.store.finish(run.id, detail=Detail.SUCCEEDED, result=result, now=site.clock())
+    done = site.store.finish(
+        run.id, detail=Detail.SUCCEEDED, result=result, clears=caller.clears, now=site.clock()
+    )
     return Conclusion(done, None)
 
 
+def _fail(
+    site: Site, run: Run, attempt: AttemptState, detail: Detail, reason: Failure, *, caller: Caller
+) -> Conclusion:
+    """End the run, or this try of it, and then remove what the attempt staged."""
+    concluded = _finish(site, run, detail, reason, caller=caller)
+    discard(run, attempt.attempt_id, lake=site.lake)
+    return concluded
+
+
 def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Caller) -> Conclusion:
-    result = {CLEARS: caller.clears} if terminal(detail) else None
     try:
         ended = site.store.finish(
-            run.id, detail=detail, failure=reason, result=result, now=site.clock()
+            run.id, detail=detail, failure=reason, clears=caller.clears, now=site.clock()
         )
-    except Conflict:  # somebody else has ended it
-        ended = site.store.get(run.id)
+    except Conflict:  # it was ended by somebody else, or shall be cancelled by now
+        found = site.store.get(run.id).detail
+        ended = site.store.finish(
+            run.id,
+            detail=found if terminal(found) else Detail.CANCELLED,
+            failure=_CANCELLED,
+            clears=caller.clears,
+            now=site.clock(),
+        )
     return Conclusion(ended, reason)
 
 

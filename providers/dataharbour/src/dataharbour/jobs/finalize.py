@@ -1,26 +1,30 @@
 """Check what an attempt staged, and make it the content of the run's tables.
 
-May be repeated after a kill at any point.
+May be repeated after a kill at any point. The staging of an attempt is removed
+when its outputs are published, and when it has ended otherwise (`discard`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from dataharbour.errors import Unavailable
 from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.model import Run
-from dataharbour.jobs.output import publish, read_record
+from dataharbour.jobs.output import discard_staging, publish
 from dataharbour.jobs.placeholders import output_root
 from dataharbour.jobs.row_counts import count_rows
 from dataharbour.jobs.store import RunStore
 from dataharbour.quality.process import QualityProcess
 from dataharbour.storage.open import open_store
 from dataharbour.storage.store import ObjectStore
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -60,12 +64,7 @@ class Gate:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.close()
 
@@ -73,44 +72,68 @@ class Gate:
 def finalize(
     store: RunStore, run: Run, attempt_id: UUID, *, lake: LakeEndpoint, gate: Gate, now: datetime
 ) -> dict[str, Any]:
-    """Gate, count, publish.
+    """Gate, count, publish; once: when that was done before, its result is returned.
 
     Returns:
         JSON values: `tables` (rows, files and bytes of each) and `quality` (the
         suite's verdict, or None where there is none).
 
     Raises:
-        JobFailed: the staged outputs are not what was declared.
+        JobFailed: the staged outputs are not what was declared, or a table may not be published.
         QualityFailed, QualityUnchecked: they do not pass the gate.
         Conflict: the attempt may not publish any more.
-        Unavailable: the store or the database does not answer.
+        Unavailable: the store or the database does not answer, or somebody else is publishing.
     """
     if not run.outputs:
         return {"tables": {}, "quality": None}
-    bucket = open_store(
+    with store.publishing(attempt_id) as right:
+        result = right.result
+        if result is None:
+            root = output_root(lake.uri, attempt_id)
+            quality = gate.check(root)
+            rows = count_rows(lake, root, [output.table for output in run.outputs])
+            right.take_tables(run.outputs)
+            records = publish(
+                _open(lake),
+                run.outputs,
+                attempt_id=attempt_id,
+                publication=right.publication,
+                check=right,
+                rows=rows,
+                now=now,
+            )
+            tables = {
+                table: {"rows": record.rows, "files": len(record.files), "bytes": record.bytes}
+                for table, record in records.items()
+            }
+            result = {"tables": tables, "quality": quality}
+            right.complete(result)
+    discard(run, attempt_id, lake=lake)  # not before that is committed
+    return result
+
+
+def discard(run: Run, attempt_id: UUID, *, lake: LakeEndpoint) -> None:
+    """Remove what an attempt staged: it is published, or never will be.
+
+    A run without declared outputs keeps its ``{output}``: that is where its user finds the result.
+    How a run ends does not depend on this: what cannot be removed stays.
+    """
+    if not run.outputs:
+        return
+    try:
+        discard_staging(_open(lake), attempt_id)
+    except Unavailable as error:
+        log.warning("The staging of attempt %s stays: %s", attempt_id, error.problem)
+
+
+def _open(lake: LakeEndpoint) -> ObjectStore:
+    return open_store(
         lake.uri,
         endpoint_url=lake.endpoint_url,
         access_key=lake.access_key,
         secret_key=lake.secret_key,
         region=lake.region,
     )
-    root = output_root(lake.uri, attempt_id)
-    if _is_published(bucket, run, attempt_id):  # killed after that: the staging may be gone
-        quality = {"suite": run.expectations, "verdict": "passed"} if run.expectations else None
-    else:
-        quality = gate.check(root)
-    rows = count_rows(lake, root, [output.table for output in run.outputs])
-    with store.publishing(attempt_id) as check:
-        published = publish(
-            bucket, run.outputs, attempt_id=attempt_id, check=check, rows=rows, now=now
-        )
-    tables = {p.table: {"rows": p.rows, "files": p.files, "bytes": p.bytes} for p in published}
-    return {"tables": tables, "quality": quality}
-
-
-def _is_published(bucket: ObjectStore, run: Run, attempt_id: UUID) -> bool:
-    records = [read_record(bucket, output.table) or {} for output in run.outputs]
-    return all(record.get("attempt") == str(attempt_id) for record in records)
 
 
 def _access(lake: LakeEndpoint) -> Mapping[str, str]:

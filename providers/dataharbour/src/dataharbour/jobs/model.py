@@ -5,12 +5,17 @@ Pure: values only. `states` says which change is allowed, `store` keeps them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
+
+from dataharbour.errors import ConfigError
+
+TABLE = r"[a-z][a-z0-9_]{0,62}(/[a-z][a-z0-9_]{0,62}){1,5}"  # as include/schemas/job.schema.json
 
 T = TypeVar("T")
 
@@ -94,10 +99,29 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A table that a job writes, e.g. ``gold/delays_by_carrier``, below the lake."""
+    """A table that a job writes, e.g. ``gold/delays_by_carrier``, below the lake.
+
+    Raises:
+        ConfigError: that is no name of a table.
+    """
 
     table: str
     partitioned_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Publishing deletes what else is in the table's folder: it must be a table's alone."""
+        if re.fullmatch(TABLE, self.table) is None:
+            raise ConfigError(
+                f"{self.table!r} is no name of a table.",
+                "Give a layer and a name, e.g. gold/sales: two to six parts, each of small "
+                "letters, digits and _, a letter first.",
+            )
+
+    @property
+    def folders_above(self) -> list[str]:
+        """The folders that the table lies in: ``gold`` for ``gold/sales``."""
+        parts = self.table.split("/")
+        return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 @dataclass(frozen=True)
@@ -131,8 +155,9 @@ class Run:
     """One run as the database has it.
 
     `attempt` is the number of the newest attempt (0: none yet), `version`
-    counts the changes, `map_index` is -1 outside mapped tasks, and
-    `retry_of` names the run that this one repeats.
+    counts the changes, `map_index` is -1 outside mapped tasks, `retry_of` names
+    the run that this one repeats, and `clears` says how often the DAG run had
+    been cleared when its task was told this run's end (None: it was not told).
     """
 
     id: UUID
@@ -163,6 +188,7 @@ class Run:
     progress: dict[str, Any] | None
     result: dict[str, Any] | None
     retry_of: UUID | None = None
+    clears: int | None = None
 
     @property
     def state(self) -> State:

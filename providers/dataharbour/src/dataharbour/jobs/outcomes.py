@@ -144,6 +144,8 @@ def goes_on(failed: Failure, why: Outcome, *, attempt: int, attempts: int, may_r
     """
     if not may_retry or failed.failure_class in _FINAL_CLASSES:
         return False
+    if why is Outcome.OVERDUE:  # to stop its driver, the run itself was given up
+        return False
     return why is Outcome.UNCLAIMED or attempt < attempts  # unclaimed: no user code has run
 
 

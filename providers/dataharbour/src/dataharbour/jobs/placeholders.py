@@ -14,8 +14,10 @@ from typing import Any
 from dataharbour.errors import ConfigError
 
 STAGING = ".attempts"
+MAX_ARGS_BYTES = 64 * 1024  # of all arguments together; Linux takes 128 KiB for a single one
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_LIKE_A_PLACEHOLDER = re.compile(r"\{[\w. ]{0,80}\}")
 
 
 def output_root(lake: str, attempt_id: object) -> str:
@@ -35,22 +37,32 @@ def resolve_args(
         params: the run's parameters; text is inserted as it is, all else as JSON.
 
     Raises:
-        ConfigError: a placeholder is unknown, or a brace stands alone.
+        ConfigError: a placeholder is unknown, a brace stands alone, or the
+            arguments have more than `MAX_ARGS_BYTES`.
     """
     values = {"lake": lake, "output": output}
     values |= {f"params.{name}": _text(value) for name, value in params.items()}
-    return tuple(_fill(arg, values) for arg in args)
+    filled = tuple(_fill(arg, values, number=n) for n, arg in enumerate(args, start=1))
+    size = sum(len(arg.encode("utf-8", "surrogatepass")) for arg in filled)
+    if size > MAX_ARGS_BYTES:
+        raise ConfigError(
+            f"The arguments have {size:,} bytes; at most {MAX_ARGS_BYTES:,} can be given.",
+            "Put long values into a file of the lake, and give its name.",
+        )
+    return filled
 
 
-def _fill(arg: str, values: Mapping[str, str]) -> str:
+def _fill(arg: str, values: Mapping[str, str], *, number: int) -> str:
     def value(match: re.Match[str]) -> str:
         token, name = match[0], match[1]
         if token in ("{{", "}}"):
             return token[0]
         if name is not None and name in values:
             return values[name]
+        # An argument may hold a secret, and a brace of JSON: only what looks like a name is shown.
+        shown = repr(token) if _LIKE_A_PLACEHOLDER.fullmatch(token) else "a brace"
         raise ConfigError(
-            f"The argument {arg!r} holds {token!r}, which is no placeholder of this run.",
+            f"Argument {number} holds {shown}, which is no placeholder of this run.",
             f"Known: {', '.join('{' + known + '}' for known in values)}. "
             "Write {{ and }} for plain braces.",
         )

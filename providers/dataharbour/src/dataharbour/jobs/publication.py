@@ -1,42 +1,79 @@
-"""Decide how staged files become the content of a table.
+"""Decide how staged files become the content of a table, and what forbids it.
 
-Pure: lists of keys in, a plan out. `output` carries it out.
+Pure: lists of keys in, a plan or a refusal out. `output` carries it out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from dataharbour.errors import JobFailed
 from dataharbour.jobs.model import Output
 from dataharbour.jobs.placeholders import STAGING
+from dataharbour.storage.marks import is_data, is_folder_mark
 
 RECORD = "_published.json"  # readers of datasets skip names that start with _
+
+_ANOTHER = "Name another table in the job's file."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was published last as a table: the file `RECORD` in its folder.
+
+    Attributes:
+        publication: grows from one publication to the next; 0 when nothing was published yet.
+        attempt: whose outputs.
+        files: the table's content, relative to its folder.
+        bytes: of all of them.
+        rows: of all of them; None when nobody counted.
+        published_at: ISO 8601, UTC.
+    """
+
+    publication: int = 0
+    attempt: str | None = None
+    files: tuple[str, ...] = ()
+    bytes: int = 0
+    rows: int | None = None
+    published_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PublishPlan:
-    """The steps that publish one table, in order.
+    """What makes staged files the content of one table.
 
     Attributes:
         table: the table's folder.
         copies: pairs of staged key and key in the table.
-        deletes: keys of the table that are not part of the new content.
-        record: key of the file that says what is published, written last.
+        bytes: of the staged files.
     """
 
     table: str
     copies: tuple[tuple[str, str], ...]
-    deletes: tuple[str, ...]
-    record: str
+    bytes: int
 
     @property
-    def files(self) -> list[str]:
+    def files(self) -> tuple[str, ...]:
         """The new content, relative to the table's folder."""
-        return [target.removeprefix(f"{self.table}/") for _, target in self.copies]
+        return tuple(target.removeprefix(f"{self.table}/") for _, target in self.copies)
+
+    @property
+    def targets(self) -> list[str]:
+        """The keys of the new content."""
+        return [target for _, target in self.copies]
+
+    def outdated(self, current: Iterable[str]) -> list[str]:
+        """Those of the keys in the table's folder that are not of the new content."""
+        kept = {*self.targets, record_of(self.table)}
+        return sorted(key for key in current if key not in kept and not is_folder_mark(key))
+
+
+def record_of(folder: str) -> str:
+    """Key of the record of a table."""
+    return f"{folder}/{RECORD}"
 
 
 def staging_of(attempt_id: object, table: str) -> str:
@@ -45,32 +82,32 @@ def staging_of(attempt_id: object, table: str) -> str:
 
 
 def plan_publish(
-    output: Output, *, attempt_id: object, staged: Iterable[str], current: Iterable[str]
+    output: Output, *, attempt_id: object, token: str, staged: Mapping[str, int]
 ) -> PublishPlan:
     """The plan for one table.
 
-    New names depend on the sorted staged names alone, so that a second plan
-    after an interruption has the same targets: ``part-00000.snappy.parquet``,
-    counted in each partition's folder.
+    Files are numbered in each partition's folder, by their staged names, and carry
+    `token`: ``part-00000-<token>.snappy.parquet``. So no publication ever writes
+    to, or deletes, a file of another one.
 
     Args:
         output: the table.
         attempt_id: the attempt that staged the files.
-        staged: keys below `staging_of`.
-        current: keys below the table's folder.
+        token: unique to this call.
+        staged: keys below `staging_of`, with their sizes in bytes.
 
     Raises:
         JobFailed: nothing was staged, or in other folders than declared.
     """
     prefix, table = staging_of(attempt_id, output.table), output.table
     folders: dict[PurePosixPath, list[str]] = defaultdict(list)
-    for key in sorted(staged):
-        path = PurePosixPath(key.removeprefix(prefix))
-        if _is_data(path):
+    for name in sorted(key.removeprefix(prefix) for key in staged):
+        if is_data(name):
+            path = PurePosixPath(name)
             _check_partition(output, path)
             folders[path.parent].append(path.name)
     copies = tuple(
-        (f"{prefix}{folder / name}", f"{table}/{folder / _numbered(number, name)}")
+        (f"{prefix}{folder / name}", f"{table}/{folder / _named(number, token, name)}")
         for folder, names in sorted(folders.items())
         for number, name in enumerate(names)
     )
@@ -79,25 +116,75 @@ def plan_publish(
             f"The application wrote nothing for its declared output {table!r}.",
             f"It must write Parquet below {{output}}/{table}, or the job must not declare it.",
         )
-    targets, record = {target for _, target in copies}, f"{table}/{RECORD}"
-    return PublishPlan(
-        table=table,
-        copies=copies,
-        deletes=tuple(sorted(set(current) - targets - {record})),
-        record=record,
-    )
+    return PublishPlan(table, copies, bytes=sum(staged[source] for source, _ in copies))
 
 
-def _is_data(path: PurePosixPath) -> bool:
-    """Spark's marks (_SUCCESS, _temporary, .part-….crc) are no data."""
-    return not any(part.startswith(("_", ".")) and "=" not in part for part in path.parts)
+def refuse_overlap(outputs: Sequence[Output]) -> None:
+    """Each table of a run has its folder for itself.
+
+    Raises:
+        JobFailed: one is named twice, or lies inside another.
+    """
+    tables = [output.table for output in outputs]
+    for number, output in enumerate(outputs):
+        around = {output.table, *output.folders_above}
+        if {*tables[:number], *tables[number + 1 :]} & around:
+            raise JobFailed(
+                f"The output {output.table!r} is another output of the run, or lies inside one.",
+                "Name tables that do not overlap.",
+            )
 
 
-def _numbered(number: int, name: str) -> str:
-    """``part-00003-….c000.snappy.parquet`` as ``part-00000.snappy.parquet``."""
+def refuse_foreign(
+    output: Output,
+    *,
+    record: Record | None,
+    publication: int,
+    current: Iterable[str],
+    above: Iterable[str],
+) -> None:
+    """Publishing replaces all that is in the table's folder: that must be this table alone.
+
+    Args:
+        output: the table.
+        record: its record, if there is one.
+        publication: of the attempt that shall be published.
+        current: keys below its folder.
+        above: folders around it that are tables.
+
+    Raises:
+        JobFailed: the folder holds other data, or lies inside another table; or a
+            newer attempt has published the table.
+    """
+    table = output.table
+    for folder in above:
+        raise JobFailed(f"{table!r} lies inside the table {folder!r}.", _ANOTHER)
+    data = sorted(key for key in current if not is_folder_mark(key))
+    for key in data:
+        folder, _, name = key.rpartition("/")
+        if name == RECORD and folder != table:
+            raise JobFailed(f"The table {folder!r} lies inside {table!r}.", _ANOTHER)
+    if record is None and data:
+        raise JobFailed(
+            f"The folder {table!r} of the lake holds {len(data)} files that no job has published, "
+            f"such as {data[0]!r}; publishing would delete them.",
+            f"Move them away, or name another table; a file {record_of(table)} that holds {{}} "
+            "gives the folder and what is in it to the job.",
+        )
+    if record is not None and record.publication > publication:
+        raise JobFailed(
+            f"The table {table!r} holds what attempt {record.attempt} has published, which began "
+            "later than this one.",
+            "Nothing is lost but this older result; start the job again to replace the newer one.",
+        )
+
+
+def _named(number: int, token: str, name: str) -> str:
+    """``part-00003-….c000.snappy.parquet`` as ``part-00000-<token>.snappy.parquet``."""
     *_, codec, kind = ("", "", *name.split("."))[-3:]
     known = codec in {"snappy", "zstd", "gz", "lz4"}
-    return f"part-{number:05}.{codec}.{kind}" if known else f"part-{number:05}.{kind}"
+    ending = f"{codec}.{kind}" if known else kind
+    return f"part-{number:05}-{token}.{ending}"
 
 
 def _check_partition(output: Output, path: PurePosixPath) -> None:

@@ -6,6 +6,7 @@ Pure: dicts in, values out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,36 +26,24 @@ from dataharbour.jobs.model import (
 
 Row = Mapping[str, Any]
 
-RUN_COLUMNS = """
-    id, job, application, application_sha256, args, conf, params, labels, backend, detail, desired,
-    version, attempt, dag_id, dag_run_id, task_id, map_index, principal, created_at, started_at,
-    ended_at, failure_class, failure_message, outputs, expectations, timeout_s, progress, result,
-    retry_of
-"""
-
-ATTEMPT_COLUMNS = """
-    a.id as attempt_id, a.run_id, a.number, a.state as observed, r.desired, a.lease_until,
-    a.state = 'RUNNING' and a.lease_until <= clock_timestamp() as lapsed,
-    greatest(extract(epoch from a.lease_until - clock_timestamp()), 0)::float as lease_s,
-    a.exit_code, a.failure_class, a.failure_message, a.progress, a.external_id
-"""
+_AS_THEY_ARE = [f.name for f in fields(Run) if f.name != "failure"]  # columns of `run`
 
 
 def run_of(row: Row) -> Run:
-    """One row of `run`."""
-    values = _utc(row)
+    """One row of `run`; columns that are the database's own affair are left out."""
+    values = _utc({name: row[name] for name in _AS_THEY_ARE})
     return Run(
         args=tuple(values.pop("args")),
         detail=Detail(values.pop("detail")),
         desired=Desired(values.pop("desired")),
         outputs=tuple(_output(output) for output in values.pop("outputs")),
-        failure=failure_of(values.pop("failure_class"), values.pop("failure_message")),
+        failure=failure_of(row["failure_class"], row["failure_message"]),
         **values,
     )
 
 
 def attempt_of(row: Row) -> AttemptState:
-    """One row of `attempt`, with what its run wants."""
+    """One row of the statement `attempt_state`."""
     values = _utc(row)
     values.pop("lease_s")
     return AttemptState(

@@ -7,33 +7,27 @@ or when its time is over.
 from __future__ import annotations
 
 import time
-from typing import Any
 from uuid import UUID
-
-from psycopg import Connection
-from psycopg.rows import dict_row
 
 from dataharbour.errors import RunNotFound
 from dataharbour.jobs.model import AttemptState
-from dataharbour.jobs.rows import ATTEMPT_COLUMNS, attempt_of
+from dataharbour.jobs.rows import attempt_of
+from dataharbour.jobs.statements import AnyConnection, fetch_one, statement
 
 CHANNEL = "dataharbour_run"
 
-_NEWEST = f"""
-    select {ATTEMPT_COLUMNS} from public.attempt a
-    join public.run r on r.id = a.run_id and r.fence = a.fence where r.id = %s
-"""
 _GRACE_S = 0.2  # look a moment after the lease is over, not a moment before
 
 
-def wait_for_end(connection: Connection[Any], run_id: UUID, *, timeout_s: float) -> AttemptState:
+def wait_for_end(connection: AnyConnection, run_id: UUID, *, timeout_s: float) -> AttemptState:
     """See `RunStore.wait`."""
     deadline = time.monotonic() + timeout_s
+    newest = {"attempt_id": None, "run_id": run_id}
     connection.execute(f"listen {CHANNEL}")
     connection.commit()  # LISTEN holds from the commit on, so look only afterwards
     try:
         while True:
-            row = connection.cursor(row_factory=dict_row).execute(_NEWEST, [run_id]).fetchone()
+            row = fetch_one(connection, statement("attempt_state"), newest)
             connection.commit()
             if row is None:
                 raise RunNotFound(
@@ -51,7 +45,7 @@ def wait_for_end(connection: Connection[Any], run_id: UUID, *, timeout_s: float)
             connection.execute(f"unlisten {CHANNEL}")
 
 
-def _sleep(connection: Connection[Any], run_id: UUID, seconds: float) -> None:
+def _sleep(connection: AnyConnection, run_id: UUID, seconds: float) -> None:
     """Until `run_id` is named on the channel, or `seconds` are over."""
     wanted, until = str(run_id), time.monotonic() + seconds
     while (left_s := until - time.monotonic()) > 0:

@@ -22,13 +22,10 @@ from dataharbour.errors import RunNotFound
 from dataharbour.jobs.backends.start import driver_is_alive
 from dataharbour.jobs.model import AttemptState
 from dataharbour.jobs.outcomes import Outcome, Patience, outcome
-from dataharbour.jobs.rows import ATTEMPT_COLUMNS, attempt_of
+from dataharbour.jobs.rows import attempt_of
+from dataharbour.jobs.statements import statement
 from dataharbour.jobs.waiting import CHANNEL
 
-_ATTEMPT = f"""
-    select {ATTEMPT_COLUMNS} from public.attempt a
-    join public.run r on r.id = a.run_id where a.id = %s
-"""
 _LOOK_EVERY_S = 10.0  # as often as a driver renews its lease; news of an end comes at once
 _RECONNECT_S = 2.0
 
@@ -63,9 +60,10 @@ async def until_settled(
 async def _settled(
     connection: AsyncConnection[Any], attempt_id: UUID, patience: Patience, on_look: OnLook
 ) -> Outcome:
+    query, values = statement("attempt_state"), {"attempt_id": attempt_id, "run_id": None}
     while True:
         cursor = connection.cursor(row_factory=dict_row)
-        row = await (await cursor.execute(_ATTEMPT, [attempt_id])).fetchone()
+        row = await (await cursor.execute(query, values)).fetchone()
         if row is None:
             raise RunNotFound(f"There is no attempt {attempt_id}.", "List the runs.")
         attempt, run_id = attempt_of(row), str(row["run_id"])

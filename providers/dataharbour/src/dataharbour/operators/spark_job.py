@@ -6,16 +6,22 @@ Imports of that path are in the functions: DAG files are parsed without them.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
-from dataharbour.errors import ApplicationNotAllowed, ConfigError, JobFailed, NotFound
+from dataharbour.errors import ApplicationNotAllowed, ConfigError, Conflict, JobFailed, NotFound
 from dataharbour.jobs.model import AttemptState, Output, Run, RunRequest
 from dataharbour.links.run import RunLink, RunLogLink
 from dataharbour.operators.tables import table_asset, tell_assets
@@ -23,7 +29,7 @@ from dataharbour.operators.tables import table_asset, tell_assets
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from dataharbour.jobs.execute import Conclusion, Site
+    from dataharbour.jobs.execute import Caller, Conclusion, Site
     from dataharbour.jobs.finalize import Gate
     from dataharbour.jobs.follow import LogTail
     from dataharbour.jobs.outcomes import Outcome, Patience
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 IN_PLACE_S = 20.0  # a deferral costs about 3 s in Airflow 3.3: too much for a short job
 PICK_UPS = 2  # tries beyond `retries`, for a task whose worker was killed
 ON_KILL_S = 3.5  # Airflow kills the task 5 s after SIGTERM
+ON_TIMEOUT_S = 15.0
 
 _FINAL = (ConfigError, NotFound, ApplicationNotAllowed, JobFailed)
 
@@ -48,7 +55,8 @@ class SparkJobOperator(BaseOperator):
     Args:
         job: name of a declared job.
         application: a Python file below the allowed folders. (templated)
-        args: its arguments, with the placeholders ``{lake}``, ``{output}``. (templated)
+        args: its arguments, with the placeholders ``{lake}``, ``{output}``; at most
+            64 KiB together. (templated)
         conf: Spark settings from the allow-list. (templated)
         backend: ``connect`` or ``local``.
         labels: names and values to find the run by. (templated)
@@ -98,6 +106,7 @@ class SparkJobOperator(BaseOperator):
         self.attempts = retries + 1
         self.in_place_s = in_place_s
         self.run_id: str | None = None
+        self._caller: Caller | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or take up what an earlier try left, and wait for it."""
@@ -105,44 +114,85 @@ class SparkJobOperator(BaseOperator):
         from dataharbour.jobs.states import terminal
         from dataharbour.operators.surroundings import caller_of, site_of_task
 
-        site, caller = site_of_task(), caller_of(context, attempts=self.attempts)
-        try:
-            run = open_run(site, self._request(context), caller=caller)
-            self.run_id = str(run.id)
-            if terminal(run.detail):
-                return self._report(context, Conclusion(run, run.failure))
-            attempt = begin(site, run)
-        except _FINAL as error:
-            refuse(site, error, caller=caller)
-            raise AirflowFailException(str(error)) from None
-        self.log.info("Run %s, attempt %d on %s", run.id, attempt.number, run.backend)
-        return self._wait(context, site, run, attempt)
+        caller = self._caller = caller_of(context, attempts=self.attempts)
+        with self._left_by_nobody():
+            site = site_of_task()
+            try:
+                run = open_run(site, self._request(context), caller=caller)
+                self.run_id = str(run.id)
+                if terminal(run.detail):
+                    return self._report(context, Conclusion(run, run.failure))
+                attempt = begin(site, run)
+            except _FINAL as error:
+                refuse(site, error, caller=caller)
+                raise AirflowFailException(str(error)) from None
+            self.log.info("Run %s, attempt %d on %s", run.id, attempt.number, run.backend)
+            return self._wait(context, site, run, attempt)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Go on where the trigger ended."""
         from dataharbour.jobs.finalize import Gate
         from dataharbour.jobs.outcomes import Outcome
-        from dataharbour.operators.surroundings import site_of_task
+        from dataharbour.operators.surroundings import caller_of, site_of_task
 
-        site = site_of_task()
-        attempt = site.store.attempt_state(UUID(event["attempt_id"]))
-        run = site.store.get(attempt.run_id)
-        self.run_id = str(run.id)
-        tail = self._tail(site, run, cursor=event["cursor"], lines_left=event["lines_left"])
-        with Gate.of(run, site.lake, site.settings.include_dir) as gate:
-            with self._group("Driver log, continued"):
-                tail.pull()
-            return self._conclude(context, site, run, attempt, Outcome(event["outcome"]), gate)
+        self._caller = caller_of(context, attempts=self.attempts)
+        with self._left_by_nobody():
+            site = site_of_task()
+            attempt = site.store.attempt_state(UUID(event["attempt_id"]))
+            run = site.store.get(attempt.run_id)
+            self.run_id = str(run.id)
+            tail = self._tail(site, run, cursor=event["cursor"], lines_left=event["lines_left"])
+            with Gate.of(run, site.lake, site.settings.include_dir) as gate:
+                with self._group("Driver log, continued"):
+                    tail.pull()
+                return self._conclude(context, site, run, attempt, Outcome(event["outcome"]), gate)
 
     def on_kill(self) -> None:
-        """Somebody marked or cleared the task, or it ran too long: stop the driver."""
+        """The task ran too long, somebody marked or cleared it, or its worker is being stopped.
+
+        In the last case the driver goes on: the next try takes it up.
+        """
         from dataharbour.hooks.database import DataHarbourDatabaseHook
-        from dataharbour.jobs.execute import BY_AIRFLOW, cancel
+        from dataharbour.jobs.execute import BY_AIRFLOW, cancel, time_out
+        from dataharbour.operators.surroundings import now
+        from dataharbour.triggers.task_state import task_state
+
+        if self.run_id is None or self._caller is None:
+            return
+        run_id, caller = UUID(self.run_id), self._caller
+        if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
+            store = DataHarbourDatabaseHook().run_store(actor="operator")
+            time_out(store, run_id, within_s=ON_TIMEOUT_S, clears=caller.clears, clock=now)
+            return
+        state = task_state(
+            dag_id=caller.dag_id,
+            dag_run_id=caller.dag_run_id,
+            task_id=caller.task_id,
+            map_index=caller.map_index,
+        )
+        if state in (None, "running"):
+            raise AirflowException(
+                f"This worker is being stopped. The driver of run {run_id} goes on; the next try "
+                "of the task takes it up."
+            )
+        store = DataHarbourDatabaseHook().run_store(actor=BY_AIRFLOW)
+        with suppress(Conflict):  # it is being published: too late
+            cancel(store, run_id, within_s=ON_KILL_S, clock=now)
+
+    @contextmanager
+    def _left_by_nobody(self) -> Iterator[None]:
+        """End the run when this was the last try, and it failed without an end of the run."""
+        from dataharbour.hooks.database import DataHarbourDatabaseHook
+        from dataharbour.jobs.execute import abandon
         from dataharbour.operators.surroundings import now
 
-        if self.run_id is not None:
-            store = DataHarbourDatabaseHook().run_store(actor=BY_AIRFLOW)
-            cancel(store, UUID(self.run_id), within_s=ON_KILL_S, clock=now)
+        try:
+            yield
+        except Exception as error:
+            if self._caller is not None and not self._caller.may_retry:
+                store = DataHarbourDatabaseHook().run_store(actor="operator")
+                abandon(store, error, caller=self._caller, clock=now)
+            raise
 
     def _request(self, context: Context) -> RunRequest:
         from dataharbour.operators.surroundings import declared_request, one_off_request
@@ -196,10 +246,9 @@ class SparkJobOperator(BaseOperator):
         gate: Gate,
     ) -> dict[str, Any]:
         from dataharbour.jobs.execute import conclude
-        from dataharbour.operators.surroundings import caller_of
 
-        caller = caller_of(context, attempts=self.attempts)
-        concluded = conclude(site, run, attempt, why, caller=caller, gate=gate)
+        assert self._caller is not None, "execute and execute_complete set it"
+        concluded = conclude(site, run, attempt, why, caller=self._caller, gate=gate)
         return self._report(context, concluded)
 
     def _report(self, context: Context, concluded: Conclusion) -> dict[str, Any]:

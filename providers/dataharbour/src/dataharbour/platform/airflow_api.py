@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from dataharbour.errors import PlatformError
+from dataharbour.errors import PlatformError, Unavailable
 
 
 class AirflowApi:
@@ -39,9 +39,7 @@ class AirflowApi:
     def token(self) -> str:
         """A bearer token of the user."""
         if self._token is None:
-            answer = httpx.post(
-                f"{self.url}/auth/token", json=self._credentials, timeout=20, trust_env=False
-            )
+            answer = self._send("POST", "/auth/token", json=self._credentials)
             if answer.status_code != 201:
                 raise PlatformError(
                     f"Airflow refused the sign-in of {self._credentials['username']!r} "
@@ -59,10 +57,10 @@ class AirflowApi:
         """Make or overwrite pools."""
         self._bulk("pools", pools)
 
-    def dag_ids(self) -> set[str]:
-        """Ids of the DAGs that Airflow has read."""
-        answer = self._call("GET", "dags", params={"limit": 100})
-        return {dag["dag_id"] for dag in answer.json()["dags"]}
+    def has_dag(self, dag_id: str) -> bool:
+        """Whether Airflow has read that DAG."""
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        return self._send("GET", f"/api/v2/dags/{dag_id}", headers=headers).is_success
 
     def _bulk(self, what: str, entities: list[dict[str, Any]]) -> None:
         action = {"action": "create", "action_on_existence": "overwrite", "entities": entities}
@@ -73,17 +71,20 @@ class AirflowApi:
             raise PlatformError(f"Airflow refused {what}: {names}", "See logs/api-server.log.")
 
     def _call(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        answer = httpx.request(
-            method,
-            f"{self.url}/api/v2/{path}",
-            headers={"Authorization": f"Bearer {self.token()}"},
-            timeout=30,
-            trust_env=False,  # loopback: never by a proxy
-            **kwargs,
-        )
+        headers = {"Authorization": f"Bearer {self.token()}"}
+        answer = self._send(method, f"/api/v2/{path}", headers=headers, **kwargs)
         if answer.is_error:
             raise PlatformError(
                 f"Airflow answered {answer.status_code} to {method} {path}.",
                 "See logs/api-server.log in the state folder.",
             )
         return answer
+
+    def _send(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        try:  # loopback: never by a proxy
+            return httpx.request(method, self.url + path, timeout=30, trust_env=False, **kwargs)
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"Airflow at {self.url} does not answer ({type(error).__name__}).",
+                "See ./harbour status and logs/api-server.log in the state folder.",
+            ) from error

@@ -1,39 +1,20 @@
-"""Airflow's configuration for the embedded platform. Decides the text; `write` is the only I/O."""
+"""Airflow's configuration for the embedded platform. Decides its text; writes nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from configparser import ConfigParser
-from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 from urllib.parse import quote
 
 from dataharbour.platform.credentials import ROLES, Credentials
-from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.object_store import REGION
+from dataharbour.platform.plan import Plan
 from dataharbour.platform.ports import LOOPBACK
 
 # Chosen from the curve of idle CPU against trigger latency in docs/reference/benchmarks.md.
 SCHEDULER_IDLE_SLEEP_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the rendered files depend on."""
-
-    checkout: Checkout
-    home: Home
-    ports: Mapping[str, int]
-    credentials: Credentials
-    lake: str
-    java_home: str
-
-    @property
-    def url(self) -> str:
-        """Airflow's address."""
-        return f"http://{LOOPBACK}:{self.ports['api']}"
 
 
 def render(plan: Plan, *, parallelism: int) -> str:

@@ -6,27 +6,41 @@ Does I/O: makes the state folder's tree and reads or generates what lies in it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from dataharbour.errors import PlatformError
 from dataharbour.platform import accounts, credentials, ports
-from dataharbour.platform.airflow_config import Plan
 from dataharbour.platform.bootstrap.shelter import give_shelter
 from dataharbour.platform.java import ensure_java
 from dataharbour.platform.layout import Checkout, Home, find_home
+from dataharbour.platform.plan import Plan
 from dataharbour.platform.services import Platform, owner_of
 from dataharbour.platform.spark import SparkFiles
 
 _PRIVATE = ("logs", "run", "secrets", "config", "airflow", "runs", "notebooks", "jobs")
 
 
-def open_home(checkout: Checkout, environ: Mapping[str, str] = os.environ) -> Home:
+def open_home(
+    checkout: Checkout, say: Callable[[str], None], environ: Mapping[str, str] = os.environ
+) -> Home:
     """The state folder, in a place that the users of all services can reach.
+
+    Args:
+        checkout: whose platform.
+        say: told when that place holds the state of an earlier checkout.
+        environ: HARBOUR_HOME is looked at.
 
     Raises:
         PlatformError: there is no such place, or its path is too long.
     """
     if not environ.get("HARBOUR_HOME"):
-        give_shelter(checkout.root / ".harbour")
+        shelter = give_shelter(checkout.root / ".harbour")
+        if shelter and any(shelter.iterdir()):
+            say(
+                f"An earlier checkout in this folder has left its state in {shelter}; it is used. "
+                "To begin anew: ./harbour destroy"
+            )
     return find_home(checkout, environ)
 
 
@@ -49,6 +63,41 @@ def choose_ports(home: Home) -> tuple[dict[str, int], dict[str, int]]:
     return chosen, taken
 
 
+def find_vault(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
+    """The vault's data folder: that of the first start, which `$HARBOUR_VAULT_DIR` chose.
+
+    Raises:
+        PlatformError: the variable names another folder now; the vault there would look empty.
+    """
+    given = environ.get("HARBOUR_VAULT_DIR")
+    wanted = Path(os.path.realpath(Path(given).expanduser())) if given else None
+    decision = _vault_decision(home)
+    if not decision.exists():
+        return wanted or home.data / "vault"
+    decided = home.root / decision.read_text().strip()  # people may edit it
+    if wanted not in (None, decided):
+        raise PlatformError(
+            f"HARBOUR_VAULT_DIR is {wanted}, but this platform's vault is in {decided}.",
+            f"Unset it. To move the vault: stop the platform, move the folder, write its new path "
+            f"to {decision}.",
+        )
+    return decided
+
+
+def _vault_decision(home: Home) -> Path:
+    return home.config / "vault_dir"
+
+
+def keep_vault(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
+    """`find_vault`, kept for the next start."""
+    data = find_vault(home, environ)
+    if not _vault_decision(home).exists():
+        is_inside = data.is_relative_to(home.root)  # then it moves with the state folder
+        text = data.relative_to(home.root) if is_inside else data
+        credentials.write_private(_vault_decision(home), str(text))
+    return data
+
+
 def assemble(checkout: Checkout, home: Home, chosen: dict[str, int], *, lake: str) -> Platform:
     """The platform in `home` with the ports `chosen`."""
     owners = accounts.ensure()
@@ -68,4 +117,4 @@ def assemble(checkout: Checkout, home: Home, chosen: dict[str, int], *, lake: st
         lake=lake,
         java_home=str(java_home),
     )
-    return Platform(plan=plan, accounts=owners, spark=files)
+    return Platform(plan=plan, accounts=owners, spark=files, vault_data=keep_vault(home))

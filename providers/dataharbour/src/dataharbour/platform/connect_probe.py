@@ -14,11 +14,6 @@ _USER = "harbour-probe"
 _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0))
 
 
-def connect_ready(host: str, port: int, token: str, *, timeout_s: float = 2.0) -> bool:
-    """Whether the server takes our token and answers."""
-    return connect_problem(host, port, token, timeout_s=timeout_s) is None
-
-
 def connect_problem(host: str, port: int, token: str, *, timeout_s: float = 2.0) -> str | None:
     """None when the server answers, else the reason; never takes much longer than `timeout_s`."""
     try:

@@ -6,9 +6,14 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from dataharbour.errors import PlatformError
+
+FILE = "credentials.json"
 ROLES = ("admin", "op", "user", "viewer")
 S3_IDENTITIES = ("admin", "spark", "logs")
 VAULT_IDENTITIES = ("vault_admin", "backup", "prune")
@@ -51,18 +56,57 @@ class Credentials:
     fernet_key: str = field(default_factory=_fernet_key)
 
 
+def load(folder: Path) -> Credentials:
+    """Read `folder`/credentials.json.
+
+    Raises:
+        PlatformError: it is missing, or was made by an older version that knew fewer secrets.
+    """
+    stored = _read(folder)
+    complete = _complete(stored)
+    if complete != stored:
+        raise PlatformError(
+            f"{folder / FILE} lacks secrets that this version needs.",
+            "Run ./harbour restart: it makes them.",
+        )
+    return _parse(complete)
+
+
 def load_or_create(folder: Path) -> Credentials:
-    """Read `folder`/credentials.json; make what is missing, also for a newer version."""
-    file = folder / "credentials.json"
-    stored = json.loads(file.read_text()) if file.exists() else {}
-    known = {f.name: stored[f.name] for f in fields(Credentials) if f.name in stored}
+    """Read `folder`/credentials.json; make what is missing, also for a newer version.
+
+    For whoever holds the platform's lock.
+    """
+    stored = _read(folder)
+    complete = _complete(stored)
+    if complete != stored:
+        write_private(folder / FILE, json.dumps(complete, indent=1))
+    return _parse(complete)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / FILE
+    stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return stored
+
+
+def _complete(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """`stored` with new secrets for those that it lacks, those of one user or identity too."""
+    new = json.loads(json.dumps(asdict(Credentials())))
+    return {
+        **new,
+        **{
+            name: {**new[name], **value} if isinstance(new.get(name), dict) else value
+            for name, value in stored.items()
+        },
+    }
+
+
+def _parse(complete: Mapping[str, Any]) -> Credentials:
+    known = {f.name: complete[f.name] for f in fields(Credentials)}
     for name in ("s3", "vault"):
-        if name in known:
-            known[name] = {who: (pair[0], pair[1]) for who, pair in known[name].items()}
-    credentials = Credentials(**known)
-    if set(known) != {f.name for f in fields(Credentials)}:
-        write_private(file, json.dumps(asdict(credentials), indent=1))
-    return credentials
+        known[name] = {who: (pair[0], pair[1]) for who, pair in known[name].items()}
+    return Credentials(**known)
 
 
 def write_private(file: Path, text: str) -> None:

@@ -8,12 +8,13 @@ from dataharbour.errors import PlatformError
 from dataharbour.platform import launch, object_store, ports
 from dataharbour.platform.layout import Home
 from dataharbour.platform.lock import exclusive
-from dataharbour.platform.names import STOP_ORDER
+from dataharbour.platform.names import AIRFLOW_COMPONENTS, STOP_ORDER
 from dataharbour.platform.object_store import Store
 from dataharbour.platform.report import Report
 from dataharbour.platform.supervise import Supervisor
 
 _DRIVER_GRACE_S = 8.0
+_WITHOUT_DATA = {"driver", "spark", *AIRFLOW_COMPONENTS}
 
 
 def down(home: Home, report: Report) -> bool:
@@ -25,17 +26,23 @@ def down(home: Home, report: Report) -> bool:
     if not home.root.is_dir():
         return False
     with exclusive(home):
-        supervisor = Supervisor(home)
-        was_up = supervisor.is_alive()
-        if was_up:
-            _stop_drivers(home, report)
-            for group in STOP_ORDER:
-                report.waiting("services", f"stopping {', '.join(group)}")
-                supervisor.stop(group)
-            supervisor.shutdown()
-        swept = sweep(home, report)
-        report.ready("services", "stopped")
-        _check_gone(home)
+        return stop_all(home, report)
+
+
+def stop_all(home: Home, report: Report) -> bool:
+    """`down` for whoever holds the platform's lock."""
+    supervisor = Supervisor(home)
+    was_up = supervisor.is_alive()
+    if was_up:
+        _stop_drivers(home, report)
+        for group in STOP_ORDER:
+            report.waiting("services", f"stopping {', '.join(group)}")
+            supervisor.stop(group)
+            _stop_drivers(home, report)  # a retry may have started one meanwhile
+        supervisor.shutdown()
+    swept = sweep(home, report)
+    report.ready("services", "stopped")
+    _check_gone(home)
     return was_up or swept
 
 
@@ -48,7 +55,8 @@ def sweep(home: Home, report: Report) -> bool:
         pids = [pid for pid, name in left.items() if group is None or name in group]
         if pids:
             report.waiting("left-overs", f"stopping {len(pids)} processes of an earlier start")
-            launch.stop_all(pids, grace_s=30.0)
+            is_quick = group is not None and _WITHOUT_DATA.issuperset(group)
+            launch.stop_all(pids, grace_s=10.0 if is_quick else 30.0)
             report.ready("left-overs", "stopped")
         left = launch.marked(str(home.root))
     known = ports.load(home.run / "ports.json")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from configparser import ConfigParser
 from pathlib import Path
 
-from dataharbour.errors import PlatformError
+from dataharbour.errors import Unavailable
 from dataharbour.platform import credentials, ports
 from dataharbour.platform.airflow_api import AirflowApi
 from dataharbour.platform.layout import Home
@@ -22,12 +22,12 @@ def environment(home: Home) -> dict[str, str]:
     """The variables of design: addresses, credentials and a fresh token of the admin.
 
     Raises:
-        PlatformError: the platform does not run.
+        Unavailable: the platform does not run.
     """
     if not Supervisor(home).is_alive():
-        raise PlatformError(f"The platform in {home.root} does not run.", "Start it: ./harbour up")
+        raise Unavailable(f"The platform in {home.root} does not run.", "Start it: ./harbour up")
     chosen = ports.load(home.run / "ports.json")
-    secret = credentials.load_or_create(home.secrets)
+    secret = credentials.load(home.secrets)
     airflow_url = f"http://{LOOPBACK}:{chosen['api']}"
     access_key, secret_key = secret.s3["spark"]
     variables = {

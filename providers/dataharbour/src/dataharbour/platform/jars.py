@@ -97,7 +97,7 @@ def fetch(
     locked = tuple(jars)
     wanted = missing(locked, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _clear_strays(locked, folder)
+    clear_strays(locked, folder)
     rest = [jar for jar in wanted if not _copy(jar, source.local, folder)]
     if not rest:
         return
@@ -225,7 +225,7 @@ def _receive(client: httpx.Client, url: str, jar: Jar, part: Path, count: _Count
                     return  # it cannot become right: no need to fill the disk
 
 
-def _clear_strays(jars: Iterable[Jar], folder: Path) -> None:
+def clear_strays(jars: Iterable[Jar], folder: Path) -> None:
     """Delete jars of an earlier lock: two versions of one class are worse than none."""
     ours = {name for jar in jars for name in (jar.name, _part(folder, jar).name)}
     for file in folder.iterdir():

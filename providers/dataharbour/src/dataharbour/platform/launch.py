@@ -20,6 +20,11 @@ SERVICE_MARK = "HARBOUR_SERVICE"  # the service's name; `driver` for Spark drive
 _GROUPS = "run/groups"  # in the state folder: a file per service
 
 
+def marks(home: Path, service: str) -> dict[str, str]:
+    """The variables by which a process of the platform in `home` is found."""
+    return {PLATFORM_MARK: str(home), SERVICE_MARK: service}
+
+
 def marked(home: str, *, service: str | None = None) -> dict[int, str]:
     """Processes of the platform in `home`: pid -> service, this process and its parent left out.
 

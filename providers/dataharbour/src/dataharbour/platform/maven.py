@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from dataharbour.errors import Unavailable
 
@@ -111,8 +111,8 @@ class _Settings:
                     "Name a mirror that may be used in ~/.m2/settings.xml.",
                 )
             name, url = _text(mirror, "id"), _text(mirror, "url")
-        url = url.rstrip("/")
-        return Repository(url, self._login(name), self._proxy(url))
+        url, login = _without_login(url.rstrip("/"))
+        return Repository(url, self._login(name) or login, self._proxy(url))
 
     def _mirror(self, url: str) -> Xml.Element | None:
         mirrors = list(self._each("mirrors/mirror"))
@@ -201,6 +201,17 @@ def _parse(file: Path, environ: Mapping[str, str], home: Path) -> Xml.Element:
             element.tag = element.tag.rpartition("}")[2]
         element.text = re.sub(r"\$\{(user\.home|env\.[^}]+)\}", value, element.text or "")
     return root
+
+
+def _without_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Split ``user:password@`` off."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    return (
+        urlunsplit(parts._replace(netloc=host)),
+        (unquote(user), unquote(password)) if at else None,
+    )
 
 
 def _text(element: Xml.Element, path: str) -> str:

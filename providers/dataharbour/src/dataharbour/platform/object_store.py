@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ REGION = "us-east-1"
 NONCURRENT_DAYS = 7  # how long a replaced or deleted object of the lake can be brought back
 CANARY = ".harbour/first-write"
 _COMPONENTS = ("master", "volume", "filer", "s3", "client", "admin", "worker", "msg_broker")
+_CERTIFICATES = ("ca.pem", "store.pem", "store.key")
+_TOKENS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 _OBJECT = ("Read", "Write", "List", "Tagging")
 
 
@@ -51,6 +54,11 @@ class Store:
         """Where S3 clients connect."""
         return f"http://{LOOPBACK}:{self.ports[self.name]}"
 
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """What it holds."""
+        return ("vault",) if self.name == "vault" else ("lake", "logs")
+
     def port(self, part: str) -> int:
         """The port of `master`, `volume` or `filer`."""
         return self.ports[f"{self.name}_{part}"]
@@ -71,9 +79,12 @@ def write_config(store: Store, identities: Mapping[str, tuple[str, str]]) -> Non
     store.config.mkdir(parents=True, exist_ok=True, mode=0o700)
     store.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(store.config / "s3.json", json.dumps(_identities(identities)))
-    if not (store.config / "security.toml").exists():
+    # SeaweedFS does not come up without any of them. Nobody else knows them: new ones do as well.
+    if not all((store.config / name).exists() for name in _CERTIFICATES):
         _write_certificates(store.config)
-        write_private(store.config / "security.toml", _security(store.config))
+    security = store.config / "security.toml"
+    if not security.exists() or any(f"[{s}]" not in security.read_text() for s in _TOKENS):
+        write_private(security, _security())
 
 
 def command(store: Store) -> list[str]:
@@ -134,19 +145,22 @@ def answers(store: Store, keys: tuple[str, str]) -> str | None:
 
 
 def serves(store: Store, keys: tuple[str, str]) -> str | None:
-    """None when the content of objects can be read, else the reason.
+    """None when objects of all buckets can be read and written, else the reason.
 
-    After a start the names are there seconds before the volumes with the content have reported.
+    After a start the names are there seconds before the volumes with the content have reported,
+    and the first write to a new bucket waits seconds for its volumes.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
-        s3 = client(store.endpoint, keys)
-        s3.get_object(Bucket="vault" if store.name == "vault" else "lake", Key=CANARY)[
-            "Body"
-        ].read()
-    except (BotoCoreError, ClientError) as error:
-        return str(error)
+    s3 = client(store.endpoint, keys)
+    for bucket in store.buckets:
+        try:
+            try:
+                s3.get_object(Bucket=bucket, Key=CANARY)["Body"].read()
+            except s3.exceptions.NoSuchKey:  # a new bucket, or one that somebody emptied
+                s3.put_object(Bucket=bucket, Key=CANARY, Body=b"ready")
+        except (BotoCoreError, ClientError) as error:
+            return str(error)
     return None
 
 
@@ -157,15 +171,11 @@ def ensure_buckets(store: Store, keys: tuple[str, str]) -> None:
     if store.name == "vault":
         if "vault" not in present:
             s3.create_bucket(Bucket="vault", ObjectLockEnabledForBucket=True)
-            s3.put_object(Bucket="vault", Key=CANARY, Body=b"ready")
         return
     for bucket in {"lake", "logs"} - present:
         s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket="lake", VersioningConfiguration={"Status": "Enabled"})
     s3.put_bucket_lifecycle_configuration(Bucket="lake", LifecycleConfiguration=_EXPIRE_NONCURRENT)
-    for bucket in ("lake", "logs"):  # the first write to a bucket waits seconds for its volumes
-        if bucket not in present:
-            s3.put_object(Bucket=bucket, Key=CANARY, Body=b"ready")
 
 
 _EXPIRE_NONCURRENT = {
@@ -181,10 +191,17 @@ _EXPIRE_NONCURRENT = {
 
 
 def remove_sockets(store: Store) -> None:
-    """Delete the socket files of a store that has stopped."""
-    for socket in store.sockets:
-        with contextlib.suppress(OSError):
-            socket.unlink()
+    """Delete the socket files of a store that has stopped, but none that somebody listens on.
+
+    They are named by port, which another platform may have taken since.
+    """
+    for file in store.sockets:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(str(file))
+            except ConnectionRefusedError:
+                file.unlink()
 
 
 def _identities(keys: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
@@ -236,17 +253,14 @@ _BACKUP_POLICY = {
 }
 
 
-def _security(config: Path) -> str:
+def _security() -> str:
+    # Paths are relative to where the store runs: the state folder may be moved.
     lines = ["[filer.expose_directory_metadata]", "enabled = false"]
-    for section in ("jwt.signing", "jwt.filer_signing", "jwt.filer_signing.read"):
+    for section in _TOKENS:
         lines += [f"[{section}]", f'key = "{secrets.token_hex(32)}"']
-    lines += ["[grpc]", f"ca = {json.dumps(str(config / 'ca.pem'))}"]
+    lines += ["[grpc]", 'ca = "ca.pem"']
     for component in _COMPONENTS:
-        lines += [
-            f"[grpc.{component}]",
-            f"cert = {json.dumps(str(config / 'store.pem'))}",
-            f"key = {json.dumps(str(config / 'store.key'))}",
-        ]
+        lines += [f"[grpc.{component}]", 'cert = "store.pem"', 'key = "store.key"']
     return "\n".join(lines) + "\n"
 
 
@@ -286,6 +300,8 @@ def _write_certificates(config: Path) -> None:
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
+    for name in _CERTIFICATES:  # those of two times would not fit together
+        (config / name).unlink(missing_ok=True)
     pem = serialization.Encoding.PEM
     write_private(config / "ca.pem", authority.public_bytes(pem).decode())
     write_private(config / "store.pem", certificate.public_bytes(pem).decode())

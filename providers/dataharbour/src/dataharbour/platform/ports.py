@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from dataharbour.errors import PlatformError
+from dataharbour.platform.credentials import write_private
 
 LOOPBACK = "127.0.0.1"
 
@@ -98,10 +99,5 @@ def load(file: Path) -> dict[str, int]:
 
 
 def save(file: Path, ports: dict[str, int]) -> None:
-    """Keep `ports` for the next start."""
-    file.write_text(json.dumps(ports, indent=1))
-
-
-def released(ports: Iterable[int]) -> bool:
-    """Whether none of `ports` has a listener any more."""
-    return not any(is_open(port, timeout_s=0.2) for port in ports)
+    """Keep `ports` for the next start; the file is never half-written."""
+    write_private(file, json.dumps(ports, indent=1))

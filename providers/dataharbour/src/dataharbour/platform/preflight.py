@@ -7,26 +7,33 @@ is needed) and `doctor` (which shows all).
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from dataharbour.platform import accounts
+from dataharbour.errors import PlatformError, Unavailable
+from dataharbour.platform import accounts, jars, ports
+from dataharbour.platform.assemble import find_vault
 from dataharbour.platform.bootstrap import checks
 from dataharbour.platform.bootstrap.checks import Check
 from dataharbour.platform.java import NO_JAVA, NO_JAVA_REMEDY, find_java, packaged_java
 from dataharbour.platform.layout import Checkout, Home
+from dataharbour.platform.maven import read_maven
 
-_DISK_TO_GO_ON_BYTES = 1_000_000_000
+WITHOUT_JARS = "Without them the lake is a folder on this machine instead of S3."
+_DISK_TO_GO_ON_BYTES = 3_000_000_000  # the stores take no writes below 2 GiB (minFreeSpace)
 
 
 def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
     """All checks. `fresh`: the platform holds no data yet, so it needs the whole disk space."""
     return [
-        _python(),
         _writable(home),
+        _owner(home),
         _disk(home, fresh=fresh),
+        *_vault(home),
         checks.memory(checks.memory_bytes()),
         *_accounts(checkout, home),
         _java(),
@@ -34,18 +41,13 @@ def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
     ]
 
 
-def _python() -> Check:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return Check(
-        "python",
-        sys.version_info >= (3, 11),
-        f"Python {version} at {sys.executable}.",
-        "Install Python 3.11 or newer and remove .venv.",
-    )
+def look_further(checkout: Checkout, home: Home) -> list[Check]:
+    """What `up` would find out by itself; asks the network for the jars that are missing."""
+    return [_ports(home), _jars(checkout, home)]
 
 
 def _writable(home: Home) -> Check:
-    folder = next(p for p in (home.root, *home.root.parents) if p.exists())
+    folder = _nearest(home.root)
     ok = os.access(folder, os.W_OK | os.X_OK)
     return Check(
         "state-folder",
@@ -55,8 +57,28 @@ def _writable(home: Home) -> Check:
     )
 
 
+def _owner(home: Home) -> Check:
+    """A platform has one owner: another's files would keep it from starting."""
+    owner = home.root.stat().st_uid if home.root.exists() else os.geteuid()
+    ok = owner == os.geteuid()
+    name = _user_name(owner)
+    return Check(
+        "owner",
+        ok,
+        f"The state folder {home.root} belongs to {name}.",
+        "" if ok else f"Run harbour as {name}, or set HARBOUR_HOME to a folder of your own.",
+    )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user with id {uid}"
+
+
 def _disk(home: Home, *, fresh: bool) -> Check:
-    folder = next(p for p in (home.root, *home.root.parents) if p.exists())
+    folder = _nearest(home.root)
     return checks.disk(
         folder,
         shutil.disk_usage(folder).free,
@@ -65,16 +87,45 @@ def _disk(home: Home, *, fresh: bool) -> Check:
     )
 
 
+def _vault(home: Home) -> Iterator[Check]:
+    """The vault's folder, where that lies outside of the state folder."""
+    try:
+        data = find_vault(home)
+    except PlatformError as error:
+        yield Check("vault", False, error.problem, error.remedy)
+        return
+    except PermissionError:  # somebody else's platform, as `_owner` says
+        return
+    if data.is_relative_to(home.root):
+        return
+    folder = _nearest(data)
+    ok = os.access(folder, os.W_OK | os.X_OK)
+    yield Check(
+        "vault",
+        ok,
+        f"The vault's folder {data} {'is' if ok else 'is not'} writable.",
+        "" if ok else "Set HARBOUR_VAULT_DIR to a folder that you may write to.",
+    )
+    space = checks.disk(
+        folder,
+        shutil.disk_usage(folder).free,
+        needed_bytes=_DISK_TO_GO_ON_BYTES,
+        remedy="Free some space there.",
+    )
+    yield replace(space, id="vault-disk")
+
+
+def _nearest(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
 def _accounts(checkout: Checkout, home: Home) -> Iterator[Check]:
     if os.geteuid() != 0:
         yield Check(
-            "spark-isolation",
-            False,
-            "Spark's server runs as your own user: whoever may submit jobs to it may read the "
-            "platform's files.",
-            "Let only trusted people submit jobs, or start the platform as root, which gives "
-            "Spark a user of its own.",
-            needed=False,
+            "isolation",
+            True,
+            "Everything runs as your own user: whoever has the Spark server's token, or may add an "
+            "application, may do what you may.",
         )
         return
     if absent := accounts.unmakeable():
@@ -86,9 +137,10 @@ def _accounts(checkout: Checkout, home: Home) -> Iterator[Check]:
         )
         return
     yield Check(
-        "accounts",
+        "isolation",
         True,
-        f"PostgreSQL runs as {accounts.POSTGRES}, Spark as {accounts.SPARK}.",
+        f"PostgreSQL runs as {accounts.POSTGRES}, Spark's server as {accounts.SPARK}; DAGs and "
+        "applications run as root, so whoever may add one is trusted with the machine.",
     )
     owners = accounts.planned()
     # A state folder that is still to be made in the checkout is made where it can be reached.
@@ -112,6 +164,26 @@ def _java() -> Check:
     if java := find_java(is_usable=is_usable) or packaged_java():
         return Check("java", True, f"Java at {java}.")
     return Check("java", False, NO_JAVA, NO_JAVA_REMEDY)
+
+
+def _ports(home: Home) -> Check:
+    is_new = not ports.load(home.run / "ports.json")
+    taken = ports.choose(ports.PREFERRED, is_free=ports.is_free)[1] if is_new else {}
+    found = "".join(f" Port {port} is taken; {name} gets another." for name, port in taken.items())
+    return Check("ports", True, found.strip() or "The platform's ports are free, or its own.")
+
+
+def _jars(checkout: Checkout, home: Home) -> Check:
+    lacking = jars.missing(
+        jars.read_lock(checkout.include / "spark" / "jars.lock"), home.spark / "jars"
+    )
+    if not lacking:
+        return Check("jars", True, "Spark's S3 jars are here.")
+    try:
+        source = jars.probe(lacking[0], read_maven())
+    except Unavailable as error:
+        return Check("jars", False, error.problem, f"{error.remedy} {WITHOUT_JARS}", needed=False)
+    return Check("jars", True, f"Spark's S3 jars can be had from {source}.")
 
 
 def _jobs(checkout: Checkout) -> Iterator[Check]:

@@ -90,11 +90,13 @@ class Report:
     def _table(self) -> RenderableType:
         from rich.spinner import Spinner
         from rich.table import Table
+        from rich.text import Text  # what others say is no markup
 
         table = Table(box=None, padding=(0, 1), show_header=False)
         with self._lock:
             for name, (state, text, _) in self._steps.items():
                 mark: RenderableType = {"ready": "[green]✓", "failed": "[red]✗"}.get(state, "")
-                table.add_row(Spinner("dots") if state == "waiting" else mark, name, text[:90])
+                symbol = Spinner("dots") if state == "waiting" else mark
+                table.add_row(symbol, Text(name), Text(text[:90]))
         table.add_row("", "", f"[dim]{time.monotonic() - self._began:.0f} s")
         return table

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from dataharbour.platform import object_store
 from dataharbour.platform.accounts import Accounts, python_for
-from dataharbour.platform.airflow_config import Plan
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.platform.object_store import Store
+from dataharbour.platform.plan import Plan
 from dataharbour.platform.spark import SparkFiles, connect_command
 from dataharbour.platform.supervise import Service
 from dataharbour.postgres.cluster import Account, Cluster, answers, server_command
@@ -40,6 +40,7 @@ class Platform:
     plan: Plan
     accounts: Accounts
     spark: SparkFiles
+    vault_data: Path
 
     @property
     def cluster(self) -> Cluster:
@@ -61,10 +62,9 @@ class Platform:
 
     @property
     def vault(self) -> Store:
-        """The store of the recovery points, on another disk if `HARBOUR_VAULT_DIR` says so."""
+        """The store of the recovery points."""
         home = self.plan.home
-        data = Path(os.environ.get("HARBOUR_VAULT_DIR") or home.data / "vault")
-        return Store("vault", data, home.config / "vault", self.plan.ports)
+        return Store("vault", self.vault_data, home.config / "vault", self.plan.ports)
 
     def services(self) -> list[Service]:
         """All services, in the order in which `status` shows them."""
@@ -98,7 +98,6 @@ class Platform:
             account=self.accounts.postgres,
             stop_signal="INT",  # fast shutdown: open transactions are rolled back
             stop_wait_s=60,
-            port=self.cluster.port,
         )
 
     def _stores(self) -> list[Service]:
@@ -109,7 +108,6 @@ class Platform:
                 directory=store.config,
                 environment=base_environment(),
                 stop_wait_s=30,
-                port=self.plan.ports[store.name],
             )
             for name, store in (("object_store", self.store), ("vault", self.vault))
         ]
@@ -134,7 +132,6 @@ class Platform:
             directory=self.spark.work_dir,
             account=self.accounts.spark,
             stop_wait_s=20,
-            port=plan.ports["spark_connect"],
         )
 
     def _airflow(self) -> list[Service]:
@@ -153,7 +150,6 @@ class Platform:
                 environment=environment,
                 directory=self.plan.home.airflow,
                 stop_wait_s=90 if name == "scheduler" else 40,
-                port=self.plan.ports["api"] if name == "api-server" else None,
             )
             for name in AIRFLOW_COMPONENTS
         ]

@@ -8,6 +8,7 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dataharbour import tickets
 from dataharbour.platform.environment import environment
@@ -18,7 +19,7 @@ def make_link(home: Home) -> str:
     """Make a ticket and return the address that takes it.
 
     Raises:
-        PlatformError: the platform does not run.
+        Unavailable: the platform does not run.
     """
     variables = environment(home)
     ticket = tickets.issue(
@@ -44,10 +45,11 @@ def ssh_hint(url: str) -> str | None:
     connection = os.environ.get("SSH_CONNECTION", "").split()
     if not connection:
         return None
-    port = url.split(":")[2].split("/")[0]
-    server = connection[2] if len(connection) > 2 else socket.getfqdn()
+    port = urlsplit(url).port
+    server, ssh_port = connection[2:4] if len(connection) == 4 else (socket.getfqdn(), "22")
+    option = "" if ssh_port == "22" else f" -p {ssh_port}"
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or Path.home().name
     return (
         "You are here over SSH: run this on your own machine first, then open the link there:\n"
-        f"  ssh -N -L {port}:127.0.0.1:{port} {user}@{server}"
+        f"  ssh -N{option} -L {port}:127.0.0.1:{port} {user}@{server}"
     )

@@ -163,7 +163,11 @@ def ensure_jars(lock_file: Path, folder: Path, *, on_progress: Callable[[str], N
     def tell(done_bytes: int, total_bytes: int) -> None:
         on_progress(f"Spark's S3 jars: {done_bytes / 1e6:.1f} of {total_bytes / 1e6:.1f} MB")
 
-    jars.fetch(jars.read_lock(lock_file), folder, source=read_maven(), on_progress=tell)
+    locked = jars.read_lock(lock_file)
+    if jars.missing(locked, folder):
+        jars.fetch(locked, folder, source=read_maven(), on_progress=tell)
+    else:
+        jars.clear_strays(locked, folder)
     for path in (folder, *folder.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from dataharbour.platform import ports
+from dataharbour.platform import launch, ports
 from dataharbour.platform.airflow_api import AirflowApi
 from dataharbour.platform.layout import Home
 from dataharbour.platform.names import SHOWN
@@ -26,10 +26,11 @@ def status(home: Home) -> dict[str, Any]:
     """The platform's state: ``{home, version, ready, url, services: [...]}``.
 
     `ready` is true when every service runs, those with a port answer on it, and Airflow reports its
-    components healthy. A platform that is down has no services.
+    components healthy. A platform that is down has no services; after a kill of its supervisor
+    those that are left are `orphaned`.
     """
     chosen = ports.load(home.run / "ports.json")
-    states = sorted(Supervisor(home).states(), key=lambda state: SHOWN.index(state.name))
+    states = sorted(Supervisor(home).states() or _orphans(home), key=_place)
     rows = [_row(home, state, chosen) for state in states]
     url = f"http://{LOOPBACK}:{chosen['api']}" if rows and "api" in chosen else None
     ready = bool(rows) and all(row["state"] == "running" for row in rows)
@@ -42,6 +43,19 @@ def status(home: Home) -> dict[str, Any]:
         "url": url,
         "services": rows,
     }
+
+
+def _orphans(home: Home) -> list[ServiceState]:
+    first: dict[str, int] = {}
+    for pid, name in sorted(launch.marked(str(home.root)).items()):
+        first.setdefault(name or "process", pid)
+    return [ServiceState(name, "orphaned", pid, None) for name, pid in first.items()]
+
+
+def _place(state: ServiceState) -> tuple[int, str]:
+    """The usual order; what is not known there, of another version, comes last."""
+    known = state.name in SHOWN
+    return (SHOWN.index(state.name) if known else len(SHOWN), state.name)
 
 
 def _row(home: Home, state: ServiceState, chosen: dict[str, int]) -> dict[str, Any]:

@@ -36,7 +36,6 @@ class Service:
         account: whom it runs as; None for the supervisor's user.
         stop_signal: how it is asked to stop.
         stop_wait_s: how long it may take before SIGKILL.
-        port: the main port it listens on, on loopback; None when it has none.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Service:
     account: Account | None = None
     stop_signal: str = "TERM"
     stop_wait_s: int = 60
-    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,6 @@ class ServiceState:
     state: str
     pid: int | None
     since: float | None  # Unix time
-    exit_status: int | None
 
 
 _STATES = {
@@ -70,6 +67,9 @@ _STATES = {
     "EXITED": "failed",
     "UNKNOWN": "failed",
 }
+
+
+_BAD_NAME, _ALREADY_STARTED = 10, 60  # supervisor.xmlrpc.Faults
 
 
 class _Unix(Transport):
@@ -156,9 +156,25 @@ class Supervisor:
             time.sleep(0.05)
 
     def start(self, name: str) -> None:
-        """Start a service unless it runs; returns at once."""
-        with contextlib.suppress(Fault):  # ALREADY_STARTED
+        """Start a service unless it runs; returns at once.
+
+        Raises:
+            PlatformError: the supervisor does not know it, or cannot start it.
+        """
+        try:
             self._call("startProcess", name, False)
+        except Fault as fault:
+            if fault.faultCode == _ALREADY_STARTED:
+                return
+            if fault.faultCode == _BAD_NAME:  # it was configured by an older version
+                raise PlatformError(
+                    f"The running process supervisor does not know {name}.",
+                    "Run ./harbour restart.",
+                ) from fault
+            raise PlatformError(
+                f"{name} could not be started: {fault.faultString}.",
+                f"See {self.home.logs / 'supervisor.log'}; then ./harbour restart.",
+            ) from fault
 
     def stop(self, names: Iterable[str], *, timeout_s: float = 120.0) -> None:
         """Stop services together and wait for all of them."""
@@ -185,7 +201,6 @@ class Supervisor:
                 state=_STATES[row["statename"]],
                 pid=row["pid"] or None,
                 since=float(row["start"]) if row["start"] else None,
-                exit_status=row["exitstatus"] if row["statename"] in ("EXITED", "FATAL") else None,
             )
             for row in rows
         ]
@@ -255,11 +270,7 @@ def _service_file(home: Home, service: Service) -> str:
     start = {
         "command": service.command,
         "directory": str(service.directory),
-        "environment": {
-            **service.environment,
-            launch.PLATFORM_MARK: str(home.root),
-            launch.SERVICE_MARK: service.name,
-        },
+        "environment": {**service.environment, **launch.marks(home.root, service.name)},
         "user": [account.uid, account.gid] if account else None,
     }
     return json.dumps(start, indent=1)

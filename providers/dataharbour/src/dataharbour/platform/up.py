@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,13 @@ from pathlib import Path
 import psycopg
 
 from dataharbour.db.migrate import migrate
-from dataharbour.errors import PlatformError, Unavailable
+from dataharbour.errors import DataHarbourError, PlatformError, Unavailable
 from dataharbour.platform import (
     airflow_config,
     assemble,
     credentials,
     down,
+    launch,
     object_store,
     ports,
     preflight,
@@ -31,9 +33,10 @@ from dataharbour.platform.lock import exclusive
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.platform.report import Report
 from dataharbour.platform.services import Platform
-from dataharbour.platform.steps import Step, run_all
+from dataharbour.platform.steps import Step, Stopped, run_all
 from dataharbour.platform.supervise import Supervisor
 from dataharbour.postgres import cluster
+from dataharbour.storage.address import folder_address
 from dataharbour.storage.open import open_store
 from dataharbour.storage.store import ObjectStore
 
@@ -47,25 +50,29 @@ def up(checkout: Checkout, home: Home, report: Report) -> Platform:
     Raises:
         PlatformError: it could not; the message has the reason and the remedy.
     """
-    fresh = not (home.data / "postgres" / "PG_VERSION").exists()
+    fresh = not cluster.is_complete(home.data / "postgres")
     insist(preflight.run(checkout, home, fresh=fresh))
     with exclusive(home):
         assemble.make_folders(home)
         supervisor = Supervisor(home)
-        if not supervisor.is_alive():
+        was_up = supervisor.is_alive()
+        if not was_up:
             down.sweep(home, report)
         chosen, taken = (
-            (ports.load(home.run / "ports.json"), {})
-            if supervisor.is_alive()
-            else assemble.choose_ports(home)
+            (ports.load(home.run / "ports.json"), {}) if was_up else assemble.choose_ports(home)
         )
         for name, port in taken.items():
             report.say(f"Port {port} is taken; {name} uses {chosen[name]}.")
         lake = _lake(checkout, home, report)
         platform = assemble.assemble(checkout, home, chosen, lake=lake)
         start = _Start(platform, supervisor, report)
-        start.write_configuration()
-        run_all(start.steps(), report)
+        try:
+            start.write_configuration()
+            run_all(start.steps(), report, stop=start.stop)
+        except DataHarbourError:
+            if not was_up:  # the next start chooses free ports anew; what is in the stores stays
+                down.stop_all(home, report)
+            raise
     return platform
 
 
@@ -77,25 +84,24 @@ def _lake(checkout: Checkout, home: Home, report: Report) -> str:
     """
     decision = home.config / "lake"
     decided = decision.read_text() if decision.exists() else None
-    if decided and decided.startswith("file://"):
-        report.say(
-            f"The lake is the folder {decided} (the S3 jars were missing at the first start)."
-        )
-        return decided
+    folder = folder_address(home.data / "lake")  # not kept: the state folder may be moved
+    if decided == "folder":
+        report.say(f"The lake is the folder {folder} (the S3 jars were missing at first).")
+        return folder
     try:
         spark.ensure_jars(
             checkout.include / "spark" / "jars.lock",
             home.spark / "jars",
             on_progress=lambda text: report.waiting("jars", text),
         )
-        lake = "s3a://lake"
     except Unavailable as error:
         if decided:
             raise
-        lake = (home.data / "lake").as_uri()
-        report.say(f"{error.problem}\n  The lake is the folder {lake} instead of S3.")
-    credentials.write_private(decision, lake)
-    return lake
+        report.say(f"{error.problem}\n  The lake is the folder {folder} instead of S3.")
+        credentials.write_private(decision, "folder")
+        return folder
+    credentials.write_private(decision, "s3a://lake")
+    return "s3a://lake"
 
 
 class _Start:
@@ -108,6 +114,7 @@ class _Start:
         self.supervisor = supervisor
         self.report = report
         self.airflow = AirflowApi(self.plan.url, password=self.plan.credentials.users["admin"])
+        self.stop = threading.Event()
 
     def write_configuration(self) -> None:
         """Render what the services read, and have the supervisor run with it."""
@@ -151,8 +158,11 @@ class _Start:
 
     def _postgres(self) -> str:
         database = self.platform.cluster
-        self.report.waiting("postgres", "making the cluster")
-        cluster.initialise(database)
+        if not cluster.is_complete(database.data):
+            self.report.waiting("postgres", "making the cluster")
+            marks = launch.marks(self.home.root, "initdb")
+            launch.stop_all(list(launch.marked(str(self.home.root), service="initdb")), grace_s=5.0)
+            cluster.initialise(database, environment=marks)
         self._start_and_wait("postgres", self.platform.waiting_for()["postgres"])
         secret = self.plan.credentials
         with psycopg.connect(database.conninfo(), autocommit=True) as connection:
@@ -236,7 +246,8 @@ class _Start:
             dying = [service for service, pids in lives.items() if len(pids) > _LIVES]
             if dying or time.monotonic() > deadline:
                 raise start_failure(self.home, dying[0] if dying else name, reason)
-            time.sleep(0.1)
+            if self.stop.wait(0.1):
+                raise Stopped
 
     def _run(self, command: list[str], name: str) -> None:
         log = self.home.logs / f"{name}.log"
@@ -244,7 +255,7 @@ class _Start:
             done = subprocess.run(
                 command,
                 cwd=self.home.airflow,
-                env=self.platform.airflow_environment(),
+                env=self.platform.airflow_environment() | launch.marks(self.home.root, name),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ Does the I/O. The server listens on the loopback address only, by password, and 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -56,33 +57,52 @@ class Cluster:
         )
 
 
-def initialise(cluster: Cluster) -> bool:
-    """Run ``initdb`` unless the data folder is complete. Returns whether it ran.
+def is_complete(data: Path) -> bool:
+    """Whether `data` holds a cluster. ``initdb`` runs beside it, so a half-made one never does."""
+    return os.path.exists(data / "PG_VERSION")  # False also where one may not look
+
+
+def initialise(cluster: Cluster, *, environment: Mapping[str, str] = {}) -> None:
+    """Make the cluster beside its place with ``initdb`` and move it there when it is whole.
+
+    No other ``initdb`` may be at work on it.
+
+    Args:
+        cluster: its data folder is absent or empty.
+        environment: what ``initdb`` gets besides its own variables.
 
     Raises:
-        PlatformError: ``initdb`` failed.
+        PlatformError: ``initdb`` failed, or something else lies in the data folder.
     """
-    if (cluster.data / "PG_VERSION").exists():
-        return False
-    cluster.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = cluster.data.with_name(f"{cluster.data.name}.new")
+    if draft.exists():
+        shutil.rmtree(draft)  # left by a start that was killed
+    draft.mkdir(parents=True, mode=0o700)
     if cluster.account:
-        os.chown(cluster.data, cluster.account.uid, cluster.account.gid)
+        os.chown(draft, cluster.account.uid, cluster.account.gid)
     read_end, write_end = os.pipe()  # the password goes by a pipe, never by an argument or a file
     os.write(write_end, cluster.password.encode() + b"\n")
     os.close(write_end)
     if cluster.account:
         os.fchown(read_end, cluster.account.uid, cluster.account.gid)
     command = [
-        str(binary("initdb")), "--pgdata", str(cluster.data), "--username", SUPERUSER,
+        str(binary("initdb")), "--pgdata", str(draft), "--username", SUPERUSER,
         "--auth", "scram-sha-256", f"--pwfile=/proc/self/fd/{read_end}", "--encoding", "UTF8",
         "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C",
         "--data-checksums", "--no-instructions",
     ]  # fmt: skip
     try:
-        _run_as(cluster.account, command, pass_fds=(read_end,))
+        _run_as(cluster.account, command, pass_fds=(read_end,), environment=environment)
     finally:
         os.close(read_end)
-    return True
+    try:
+        draft.rename(cluster.data)  # initdb has synced what is in it
+    except OSError as error:
+        raise PlatformError(
+            f"{cluster.data} is in the way of a new cluster ({error.strerror}) and is none itself.",
+            "Move it away.",
+        ) from error
+    _sync(cluster.data.parent)
 
 
 def server_command(cluster: Cluster, settings: Mapping[str, str] = {}) -> list[str]:
@@ -139,11 +159,25 @@ def _scram(connection: psycopg.Connection, role: str, password: str) -> str:
     return hashed.decode()
 
 
-def _run_as(account: Account | None, command: Sequence[str], *, pass_fds: tuple[int, ...]) -> None:
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _run_as(
+    account: Account | None,
+    command: Sequence[str],
+    *,
+    pass_fds: tuple[int, ...],
+    environment: Mapping[str, str],
+) -> None:
     done = subprocess.run(
         command,
         cwd=tempfile.gettempdir(),  # the caller's folder may be closed to the account
-        env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+        env={**environment, "PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
         pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,
         capture_output=True,

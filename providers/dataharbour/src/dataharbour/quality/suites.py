@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from dataharbour.errors import ConfigError
+from dataharbour.packaged import read_packaged
 
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
 _COLUMN_LIST_ARGUMENTS = ("column_list", "column_set")
@@ -77,7 +78,7 @@ def load_suite(name: str, *, include_dir: Path) -> Suite:
         ConfigError: no such file, not YAML, or not of the schema's shape.
     """
     path = include_dir / "expectations" / f"{name}.yaml"
-    schema = json.loads((include_dir / "schemas" / "expectations.schema.json").read_text())
+    schema = json.loads(read_packaged("schemas/expectations.schema.json"))
     document = _parsed(path)
     problem = best_match(Draft202012Validator(schema).iter_errors(document))
     if problem is not None:

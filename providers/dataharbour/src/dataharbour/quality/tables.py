@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
 
-from dataharbour.errors import QualityUnchecked
+from dataharbour.errors import ConfigError, QualityUnchecked
+from dataharbour.storage.arrow import data_files, open_filesystem
 
 if TYPE_CHECKING:
     import pandas
     from pyarrow import Table
     from pyarrow.dataset import Dataset
-    from pyarrow.fs import FileSystem
-
-CONNECT_TIMEOUT_S = 5
-REQUEST_TIMEOUT_S = 30
 
 
 def open_table(root: str, table: str, *, environ: Mapping[str, str]) -> Dataset:
@@ -27,22 +23,35 @@ def open_table(root: str, table: str, *, environ: Mapping[str, str]) -> Dataset:
         environ: where the S3 access comes from, under AWS's own names.
 
     Raises:
-        QualityUnchecked: no such folder, no Parquet file in it, or unreadable ones.
+        QualityUnchecked: no such folder, no file in it, or unreadable ones.
     """
     from pyarrow import ArrowException
     from pyarrow.dataset import dataset
 
     uri = f"{root.rstrip('/')}/{table}"
-    filesystem, path = _located(uri, environ)
     try:
-        opened = dataset(path, filesystem=filesystem, format="parquet", partitioning="hive")
-    except FileNotFoundError as error:
-        raise QualityUnchecked(f"{uri} does not exist.", _REMEDY) from error
+        filesystem, path = open_filesystem(
+            uri,
+            endpoint_url=environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"),
+            access_key=environ.get("AWS_ACCESS_KEY_ID"),
+            secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=environ.get("AWS_SESSION_TOKEN"),
+            region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
+        )
+        files = data_files(filesystem, path)
+        if not files:
+            raise QualityUnchecked(f"{uri} does not exist, or holds no file.", _REMEDY)
+        return dataset(
+            files,
+            filesystem=filesystem,
+            format="parquet",
+            partitioning="hive",
+            partition_base_dir=path,
+        )
+    except ConfigError as error:
+        raise QualityUnchecked(error.problem, error.remedy) from error
     except (OSError, ArrowException) as error:
         raise QualityUnchecked(f"{uri} cannot be read: {_first_line(error)}", _REMEDY) from error
-    if not opened.files:
-        raise QualityUnchecked(f"{uri} holds no Parquet file.", _REMEDY)
-    return opened
 
 
 def read_columns(table: Dataset, columns: Iterable[str] | None) -> pandas.DataFrame:
@@ -77,32 +86,6 @@ def _widened(rows: Table) -> Table:
 
 
 _REMEDY = "See that the job writes this table, and that the storage can be reached."
-
-
-def _located(uri: str, environ: Mapping[str, str]) -> tuple[FileSystem, str]:
-    from pyarrow.fs import LocalFileSystem, S3FileSystem
-
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        return LocalFileSystem(), unquote(parts.path) if parts.scheme else uri
-    if parts.scheme not in ("s3", "s3a"):
-        raise QualityUnchecked(
-            f"{uri}: tables of the scheme {parts.scheme!r} cannot be read.",
-            "Use s3a:// or file:// as the lake.",
-        )
-    options: dict[str, Any] = {
-        "endpoint_override": environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL"),
-        "access_key": environ.get("AWS_ACCESS_KEY_ID"),
-        "secret_key": environ.get("AWS_SECRET_ACCESS_KEY"),
-        "session_token": environ.get("AWS_SESSION_TOKEN"),
-        "region": environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"),
-    }
-    filesystem = S3FileSystem(
-        **{name: value for name, value in options.items() if value},
-        connect_timeout=CONNECT_TIMEOUT_S,
-        request_timeout=REQUEST_TIMEOUT_S,
-    )
-    return filesystem, unquote(f"{parts.netloc}{parts.path}")
 
 
 def _first_line(error: Exception) -> str:

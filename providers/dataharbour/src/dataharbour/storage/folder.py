@@ -85,13 +85,33 @@ class FolderStore:
             descriptor = _create(unfinished)
             try:
                 with os.fdopen(descriptor, "wb") as file:
+                    self._refuse_links(path)
                     fill(file)
                     file.flush()
                     os.fsync(file.fileno())
+                self._hand_over(unfinished)
                 unfinished.replace(path)
                 _sync_folder(path.parent)
             finally:
                 unfinished.unlink(missing_ok=True)
+
+    def _refuse_links(self, path: Path) -> None:
+        """What looks like a folder of ours may lead to where we may write, and others may not."""
+        if not path.parent.resolve().is_relative_to(self._root.resolve()):
+            raise ConfigError(
+                f"{path.parent} leads out of {self._root} by a symbolic link.", "Remove the link."
+            )
+
+    def _hand_over(self, path: Path) -> None:
+        """Have what root writes belong to the owner of the store, as all the rest there does."""
+        if os.geteuid() != 0:
+            return
+        owner = self._root.stat()
+        for each in (path, *path.parents):
+            if each == self._root:
+                return
+            if each.lstat().st_uid != owner.st_uid:
+                os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def _path(self, key: str) -> Path:
         parts = PurePosixPath(key).parts

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from dataharbour.errors import ConfigError
+from dataharbour.storage.address import split_address
 from dataharbour.storage.folder import FolderStore
 from dataharbour.storage.store import ObjectStore
 
@@ -23,14 +23,14 @@ def open_store(
     Raises:
         ConfigError: the URI names neither a bucket nor a folder.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path != "":
-        return FolderStore(Path(unquote(parts.path)))
-    if parts.scheme in ("s3", "s3a") and parts.netloc and parts.path in ("", "/"):
+    place = split_address(uri)
+    if place.scheme == "file" and place.bucket in ("", "localhost") and place.path != "":
+        return FolderStore(Path(place.path))
+    if place.scheme in ("s3", "s3a") and place.bucket and place.path in ("", "/"):
         from dataharbour.storage.s3 import S3Store
 
         return S3Store(
-            parts.netloc,
+            place.bucket,
             endpoint_url=endpoint_url,
             access_key=access_key,
             secret_key=secret_key,

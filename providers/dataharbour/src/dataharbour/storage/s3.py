@@ -44,8 +44,7 @@ class S3Store:
         with self._translated(prefix):
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
                 for found in page.get("Contents", ()):
-                    if not found["Key"].endswith("/"):  # a folder's mark of some browsers
-                        yield StoredObject(found["Key"], found["Size"], found["LastModified"])
+                    yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
     def read(self, key: str, *, limit_bytes: int = 16 * 2**20) -> bytes:
         """See `ObjectStore.read`."""

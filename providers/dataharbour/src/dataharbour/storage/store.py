@@ -29,7 +29,10 @@ class ObjectStore(Protocol):
     """
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """All objects whose key starts with `prefix`; no order is promised."""
+        """All objects whose key starts with `prefix`; no order is promised.
+
+        In a bucket some may be marks of folders (`marks`).
+        """
         ...
 
     def read(self, key: str, *, limit_bytes: int = 16 * 2**20) -> bytes:

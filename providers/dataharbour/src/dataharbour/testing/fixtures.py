@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,12 +20,11 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from dataharbour.db.engine import Connect, connector
+from dataharbour.errors import Conflict
 from dataharbour.jobs.backends import BACKENDS
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.plain_backend import PlainBackend
-
-_SCHEMAS = Path(__file__).parents[5] / "include" / "schemas"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Installation:
         store = self.store()
         active = [run for run in store.list(limit=1000).items if not terminal(run.detail)]
         for run in active:
-            store.cancel(run.id, now=datetime.now(UTC))
+            with suppress(Conflict):  # it is being published: no driver is left
+                store.cancel(run.id, now=datetime.now(UTC))
         for run in active:
             if run.attempt:
                 store.wait(run.id, timeout_s=10)
@@ -87,7 +88,6 @@ def installation(
     """An installation whose backends run plain Python through the real driver bootstrap."""
     for folder in ("applications", "lake", "include/jobs", "include/expectations", "home"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "include" / "schemas").symlink_to(_SCHEMAS)
     dsn = tmp_path / "home" / "driver.dsn"
     dsn.write_text(driver_database)
     settings = {

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dataharbour.cli.client import Client
 from dataharbour.platform import credentials
 from dataharbour.platform.airflow_api import AirflowApi
 from dataharbour.platform.layout import Home
+
+_OF_ANOTHER = ("HARBOUR_", "DATAHARBOUR_", "AIRFLOW", "AWS_", "PG", "SPARK_")
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,15 @@ class RunningPlatform:
         """A bearer token of the admin."""
         return self.environment["DATAHARBOUR_TOKEN"]
 
+    @property
+    def api(self) -> Client:
+        """The jobs API as the admin sees it."""
+        return Client(self.url, self.token)
+
     @cached_property
     def tokens(self) -> dict[str, str]:
         """A bearer token per role."""
-        users = credentials.load_or_create(self.home.secrets).users
+        users = credentials.load(self.home.secrets).users
         return {
             role: AirflowApi(self.airflow_url, user=role, password=password).token()
             for role, password in users.items()
@@ -59,17 +67,29 @@ class RunningPlatform:
         return run_harbour(self.home.root, *arguments, check=check)
 
 
+def neutral_environment() -> dict[str, str]:
+    """Our environment without what a developer has set for some other platform."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_ANOTHER)}
+
+
 def run_harbour(
-    home: Path, *arguments: str, check: bool = True, timeout_s: float = 900
+    home: Path, *arguments: str, check: bool = True, timeout_s: float = 900, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """`harbour` with the state folder `home`; what it says is captured.
+
+    Args:
+        home: the state folder.
+        arguments: verb and options.
+        check: whether another exit code than 0 is an error.
+        timeout_s: how long it may take.
+        environment: variables beside those of this process.
 
     Raises:
         RuntimeError: `check`, and it ended with another code than 0.
     """
     done = subprocess.run(
         [sys.executable, "-m", "dataharbour.cli", *arguments],
-        env={**os.environ, "HARBOUR_HOME": str(home)},
+        env={**neutral_environment(), **environment, "HARBOUR_HOME": str(home)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -83,7 +103,11 @@ def run_harbour(
 
 @contextmanager
 def running_platform() -> Iterator[RunningPlatform]:
-    """A platform in a temporary folder, gone afterwards."""
+    """A platform in a temporary folder, gone afterwards.
+
+    Raises:
+        RuntimeError: it could not be started, or not be destroyed.
+    """
     with tempfile.TemporaryDirectory(prefix="harbour-") as folder:
         # Started as root, PostgreSQL and Spark run as other users, who must be able to come here.
         Path(folder).chmod(0o711)
@@ -93,4 +117,4 @@ def running_platform() -> Iterator[RunningPlatform]:
             variables = json.loads(run_harbour(home.root, "env", "-o", "json").stdout)
             yield RunningPlatform(home, variables)
         finally:
-            run_harbour(home.root, "destroy", "--yes", check=False)
+            run_harbour(home.root, "destroy", "--yes")

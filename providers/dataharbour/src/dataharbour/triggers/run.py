@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from dataharbour.hooks.database import DataHarbourDatabaseHook
@@ -16,6 +15,7 @@ from dataharbour.jobs.execute import BY_AIRFLOW, cancel
 from dataharbour.jobs.follow import ProgressReport
 from dataharbour.jobs.outcomes import Patience
 from dataharbour.jobs.watch import until_settled
+from dataharbour.triggers.task_state import task_state
 
 _STOP_WITHIN_S = 20.0  # Airflow gives on_kill 30 s ([triggerer] on_kill_timeout)
 
@@ -87,12 +87,10 @@ class RunTrigger(BaseTrigger):
         ti = self.task_instance
         if ti is None:
             return False
-        states = RuntimeTaskInstance.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        state = task_state(
+            dag_id=ti.dag_id, dag_run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index
         )
-        found = states.get(ti.run_id, {})
-        key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        return found.get(key) == "deferred"
+        return state == "deferred"
 
     def _cancel(self) -> None:
         store = DataHarbourDatabaseHook(self.conn_id).run_store(actor=BY_AIRFLOW)

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Mapping
 from urllib.parse import quote
+from uuid import UUID
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.backends.launch import ConnectEndpoint, LaunchContext
@@ -38,13 +39,7 @@ class ConnectBackend:
                 "Set the connection dataharbour_spark_connect, or use the backend local.",
             )
         conf = check_conf(context.request.conf, backend=self.name)
-        session = ConnectSession(
-            host=endpoint.host,
-            port=endpoint.port,
-            token=endpoint.token,
-            session_id=str(context.grant.attempt_id),
-            user_id=context.principal,
-        )
+        session = session_of(endpoint, context.grant.attempt_id, principal=context.principal)
         return start_driver(
             context,
             command=[sys.executable, *child_arguments(context, attempt_folder(context))],
@@ -55,6 +50,17 @@ class ConnectBackend:
     def is_alive(self, external_id: str) -> bool | None:
         """See `Backend.is_alive`."""
         return driver_is_alive(external_id)
+
+
+def session_of(endpoint: ConnectEndpoint, attempt_id: UUID, *, principal: str) -> ConnectSession:
+    """The session on the server that an attempt has for itself."""
+    return ConnectSession(
+        host=endpoint.host,
+        port=endpoint.port,
+        token=endpoint.token,
+        session_id=str(attempt_id),
+        user_id=principal,
+    )
 
 
 def _environment(

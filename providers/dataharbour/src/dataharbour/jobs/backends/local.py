@@ -20,6 +20,7 @@ from dataharbour.jobs.backends.start import (
     driver_is_alive,
     start_driver,
 )
+from dataharbour.storage.address import folder_address
 
 _JVM_FLAGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
 _LOGGING = Path(__file__).with_name("log4j2-warn.properties")
@@ -71,7 +72,7 @@ def _options(context: LaunchContext, folder: Path) -> Iterator[str]:
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.sql.warehouse.dir": (folder / "work" / "warehouse").as_uri(),
+        "spark.sql.warehouse.dir": folder_address(folder / "work" / "warehouse"),
     }
     wanted: Mapping[str, str] = {k: v for k, v in conf.items() if k != _CORES}
     for key, value in {**wanted, **ours}.items():

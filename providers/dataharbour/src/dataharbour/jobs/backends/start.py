@@ -7,11 +7,18 @@ its arguments: those are in a 0600 file that it deletes after reading.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from dataharbour.errors import ConfigError
 from dataharbour.jobs.backends.launch import LaunchContext
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.driver.spec import ConnectSession, DriverSpec
@@ -72,7 +79,11 @@ def start_driver(
         command: argv of the child, ending in `child_arguments`.
         environment: all that the child gets.
         session: what to interrupt on a Connect server when the driver must end.
+
+    Raises:
+        ConfigError: the drivers' database file is wrong.
     """
+    secrets = _secrets(context)
     folder = attempt_folder(context)
     (folder / "work").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
@@ -85,13 +96,17 @@ def start_driver(
         command=list(command),
         environment=dict(environment),
         timeout_s=context.request.timeout_s,
-        secrets=_secrets(context),
+        secrets=secrets,
         session=session,
     )
     path = folder / "spec.json"
     spec.write(path)
     marks = {_PLATFORM: str(context.settings.home), _SERVICE: "driver"}
-    pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder, marks)
+    try:
+        pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder, marks)
+    except OSError:
+        path.unlink()  # it holds secrets, and nobody will read it
+        raise
     return f"{socket.gethostname()}:{pid}:{start_ticks(pid)}"
 
 
@@ -101,6 +116,13 @@ def driver_is_alive(external_id: str) -> bool | None:
     if host != socket.gethostname():
         return None
     return is_running(int(pid), int(ticks))
+
+
+def kill_driver(external_id: str) -> None:
+    """Kill that supervisor, and with it its child; does nothing from another machine."""
+    if driver_is_alive(external_id):
+        with suppress(ProcessLookupError):
+            os.kill(int(external_id.rsplit(":", 2)[1]), signal.SIGKILL)
 
 
 def _spawn(argv: list[str], folder: Path, marks: Mapping[str, str]) -> int:
@@ -126,13 +148,28 @@ def _inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
+def _password(conninfo: str) -> str | None:
+    try:
+        password = conninfo_to_dict(conninfo).get("password")
+    except ProgrammingError:
+        # Without libpq's own words, which repeat what it could not read.
+        raise ConfigError(
+            "The drivers' database file holds no libpq connection string.",
+            "Correct it: setting [dataharbour] driver_dsn_file; harbour up writes its own.",
+        ) from None
+    return str(password) if password else None
+
+
 def _secrets(context: LaunchContext) -> list[str]:
-    """Values that must never stand in a log."""
+    """Values that must never stand in a log, also as they stand in a URL."""
     connect = context.connect
     values = (
         context.grant.token,
         connect.token if connect else None,
         context.lake.secret_key,
         context.lake.access_key,
+        _password(context.driver_conninfo),
     )
-    return [value for value in values if value]
+    plain = [value for value in values if value]
+    quoted = [form for value in plain for form in (quote(value), quote(value, safe=""))]
+    return [*plain, *quoted]

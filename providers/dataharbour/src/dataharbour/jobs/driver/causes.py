@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 
-_MAX_TEXT = 12_000
+_MAX_TEXT = 100_000  # the supervisor takes the secrets out, then cuts to what is kept
 _ERROR_LINE = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Exit|Interrupt)): ?(.*)"
 )

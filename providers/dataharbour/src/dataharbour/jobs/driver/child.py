@@ -13,12 +13,12 @@ import ctypes
 import hashlib
 import json
 import os
-import runpy
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, NoReturn
 
 EXIT_LIMIT_S = 10.0  # a frozen Connect server would hold a client for more than ten minutes
@@ -33,10 +33,10 @@ def main(folder: str, sha256: str, application: str, args: list[str]) -> NoRetur
     control = Control(os.path.join(folder, "control"))
     code = 70
     try:
-        _verify(application, sha256, control)
+        source = _verified(application, sha256, control)
         _quiet_known_noise()
         with _progress(control):
-            code = _run(application, args, control)
+            code = _run(application, source, args, control)
             _join_threads()
     finally:
         watchdog = threading.Timer(EXIT_LIMIT_S, _leave, [code])
@@ -68,12 +68,16 @@ class Control:
                 data = data[os.write(self._pipe, data) :]
 
 
-def _run(application: str, args: list[str], control: Control) -> int:
+def _run(application: str, source: bytes, args: list[str], control: Control) -> int:
     """The application as `__main__`; its exit code as Python itself would give it."""
     sys.argv = [application, *args]
     sys.path[0] = os.path.dirname(application)
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__file__ = application
     try:
-        runpy.run_path(application, run_name="__main__")
+        # Not by runpy, which would read the file again: it may be another one by now.
+        code = compile(source, application, "exec", dont_inherit=True)
+        exec(code, main.__dict__)
     except SystemExit as leaving:
         if leaving.code is None or isinstance(leaving.code, int):
             return leaving.code or 0
@@ -81,31 +85,33 @@ def _run(application: str, args: list[str], control: Control) -> int:
         control.send(kind="failure", failure_class="USER_ERROR", message=str(leaving.code))
         return 1
     except BaseException as error:
-        _report(error, control)
+        _report(error, application, control)
         return 1
     return 0
 
 
-def _report(error: BaseException, control: Control) -> None:
+def _report(error: BaseException, application: str, control: Control) -> None:
     from dataharbour.jobs.driver.causes import explain
 
-    # The two frames above the application are ours and runpy's.
+    # The frame above the application is ours; a file that is no Python has no other.
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != sys.argv[0]:
+    while trace is not None and trace.tb_frame.f_code.co_filename != application:
         trace = trace.tb_next
-    shown = error.with_traceback(trace) if trace is not None else error
+    shown = error.with_traceback(trace)
     sys.excepthook(type(shown), shown, shown.__traceback__)
     failure_class, message = explain(shown)
     control.send(kind="failure", failure_class=failure_class, message=message)
 
 
-def _verify(application: str, sha256: str, control: Control) -> None:
-    """Refuse a file that is not the one that was submitted."""
+def _verified(application: str, sha256: str, control: Control) -> bytes:
+    """The main file's source, if it is the one that was submitted."""
     with open(application, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            text = f"{application} was changed after the run was submitted"
-            control.send(kind="failure", failure_class="CONFIG", message=text)
-            raise SystemExit(text)
+        source = file.read()
+    if hashlib.sha256(source).hexdigest() != sha256:
+        text = f"{application} was changed after the run was submitted"
+        control.send(kind="failure", failure_class="CONFIG", message=text)
+        raise SystemExit(text)
+    return source
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None)
+_GENERATIONS = 100  # of orphans; more would be a program that runs from us
 
 
 def dying_with_parent() -> Callable[[], None]:
@@ -71,10 +72,14 @@ def reap(process: subprocess.Popen[bytes]) -> int:
     """End what is left of the child's group and of its orphans; the exit code as shells show it."""
     signal_group(process, signal.SIGKILL)
     code = process.wait()
-    for pid in _children_of_ours():
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+    for _ in range(_GENERATIONS):
+        orphans = _children_of_ours()
+        if not orphans:
+            break
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)  # from now on its own children are ours
     return code if code >= 0 else 128 - code
 
 

@@ -12,10 +12,12 @@ import json
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections import deque
-from itertools import accumulate, islice, takewhile
+from dataclasses import replace
+from itertools import accumulate, takewhile
 from secrets import token_hex
 from typing import Any
 
@@ -23,6 +25,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import Jsonb
 
+from dataharbour.jobs.driver.lines import Cleaner
 from dataharbour.jobs.driver.spec import DriverSpec
 from dataharbour.jobs.driver.verdict import Verdict
 
@@ -40,6 +43,9 @@ _BOUNDED = (
     "options='-c statement_timeout=10000'"
 )
 
+# Sent again, it would fail again, and hold up what comes after it.
+_NEVER_STORED = (psycopg.DataError, psycopg.IntegrityError, UnicodeError)
+
 Line = tuple[float, str, str]
 
 
@@ -55,16 +61,19 @@ class Reporter:
     def __init__(self, spec: DriverSpec, *, wake: int) -> None:
         self._spec = spec
         self._wake = wake  # a pipe to the main thread
+        self._clean = Cleaner(spec.secrets)
         self._own = [spec.attempt_id, spec.token]
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._lock = threading.Lock()
         self._lines: deque[Line] = deque()
+        self._sending: list[Line] = []  # until the database has confirmed them
         self._dropped = 0  # lines, while the database was away
         self._too_long = 0  # lines, after the log was full
         self._log_bytes = 0
         self._next_line = 1
         self._progress: dict[str, Any] | None = None
         self._verdict: Verdict | None = None
+        self._taken = False  # the verdict, by the database
         self._kick_in, self._kick_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._loop, name="reporter", daemon=True)
         self._flushed_at = 0.0
@@ -98,12 +107,17 @@ class Reporter:
                 return granted is True
 
     def start(self) -> None:
-        """Begin to renew and to send."""
-        self._thread.start()
+        """Begin to renew and to send, if that has not begun."""
+        if self._thread.ident is None:
+            self._thread.start()
 
-    def log(self, stream: str, lines: list[str]) -> None:
-        """Send lines soon; what the database could not take is dropped and counted."""
-        now = round(time.time(), 3)
+    def log(self, stream: str, lines: list[str]) -> list[str]:
+        """Send lines soon; what the database could not take is dropped and counted.
+
+        Returns:
+            The lines that were below the log's limit.
+        """
+        now, fitting = round(time.time(), 3), []
         with self._lock:
             for line in lines:
                 if self._log_bytes > MAX_LOG_BYTES and stream != "harbour":
@@ -111,10 +125,12 @@ class Reporter:
                     continue
                 self._log_bytes += _size(line)
                 self._lines.append((now, stream, line))
+                fitting.append(line)
             while len(self._lines) > MAX_WAITING_LINES:
                 self._lines.popleft()
                 self._dropped += 1
         self._kick()
+        return fitting
 
     def progress(self, value: dict[str, Any]) -> None:
         """Send the newest progress soon."""
@@ -122,14 +138,14 @@ class Reporter:
         self._kick()
 
     def finish(self, verdict: Verdict, *, patience_s: float) -> bool:
-        """Send all that waits, then the end; False when the database did not take it."""
+        """Send all that waits, then the end; True once the database has taken it."""
         if self._too_long:
             self.log("harbour", [f"({self._too_long} more lines: the log here is full)"])
-        self._verdict = verdict
+        self._verdict = replace(verdict, message=self._clean(verdict.message or "") or None)
         self._finishing.set()
         self._kick()
         self._thread.join(patience_s)
-        return not self._thread.is_alive() and not self.fenced
+        return self._taken
 
     # --- the thread -----------------------------------------------------------------------
 
@@ -142,6 +158,11 @@ class Reporter:
                     return
                 self._sleep()
             except psycopg.OperationalError:
+                self._drop_connection()
+                time.sleep(RECONNECT_EVERY_S)
+            except Exception as error:
+                text = self._clean(f"{type(error).__name__}: {error}").partition("\n")[0]
+                print(f"while reporting: {text}", file=sys.stderr, flush=True)  # noqa: T201
                 self._drop_connection()
                 time.sleep(RECONNECT_EVERY_S)
 
@@ -166,37 +187,51 @@ class Reporter:
         if progress is not None:
             self._call("select driver.progress(%s, %s, %s)", [*self._own, Jsonb(progress)])
         while batch := self._batch():
-            sent = self._call(
-                "select driver.log(%s, %s, %s, %s)", [*self._own, self._next_line, Jsonb(batch)]
-            )
+            try:
+                sent = self._call(
+                    "select driver.log(%s, %s, %s, %s)", [*self._own, self._next_line, Jsonb(batch)]
+                )
+            except _NEVER_STORED:
+                with self._lock:
+                    self._dropped += len(batch)
+                self._sending = []
+                raise
             if sent is None:
                 self.fenced = True
                 self._wake_main()
                 return
-            with self._lock:
-                for _ in batch:
-                    self._lines.popleft()
+            self._sending = []
             self._next_line = sent
             self._flushed_at = time.monotonic()
 
     def _batch(self) -> list[Line]:
-        """The oldest lines, as many as one call takes."""
+        """The oldest lines, as many as one call takes; the same again until they are stored."""
+        if self._sending:
+            return self._sending
         with self._lock:
             if self._dropped:
-                note = f"({self._dropped} lines were dropped while the database was away)"
+                note = f"({self._dropped} lines were dropped: the database did not take them)"
                 self._lines.appendleft((round(time.time(), 3), "harbour", note))
                 self._dropped = 0
             sizes = accumulate(_size(line) for _, _, line in self._lines)
             taken = sum(1 for _ in takewhile(lambda size: size <= BATCH_BYTES, sizes))
-            return list(islice(self._lines, taken))
+            self._sending = [self._lines.popleft() for _ in range(taken)]
+        return self._sending
 
     def _finished(self) -> bool:
         verdict = self._verdict
         if verdict is None:
             return False
         values = [verdict.state, verdict.exit_code, verdict.failure_class, verdict.message]
-        taken = self._call("select driver.finish(%s, %s, %s, %s, %s, %s)", [*self._own, *values])
-        self.fenced = taken is not True
+        try:
+            taken = self._call(
+                "select driver.finish(%s, %s, %s, %s, %s, %s)", [*self._own, *values]
+            )
+        except _NEVER_STORED as error:
+            message = f"The cause could not be stored ({type(error).__name__})."
+            self._verdict = replace(verdict, message=message)
+            raise
+        self._taken = taken is True
         return True
 
     def _sleep(self) -> None:

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,27 +25,32 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataharbour.jobs.driver import process
-from dataharbour.jobs.driver.lines import LineCutter
+from dataharbour.jobs.driver.lines import Cleaner, LineCutter
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
 from dataharbour.jobs.driver.spec import DriverSpec
 from dataharbour.jobs.driver.verdict import Evidence, Stop, Verdict, judge
 
+EX_SOFTWARE = 70
 NOT_OURS = 75  # EX_TEMPFAIL: the attempt belongs to somebody else, or nobody could be asked
 FINISH_PATIENCE_S = 600.0  # a database that is away for longer makes the run LOST
 TAIL_LINES = 20
+MAX_MESSAGE = 12_000  # characters of a failure
 _NOTHING_DUE_S = 3600.0
+_REPORTED = ("USER_ERROR", "OUT_OF_MEMORY", "INFRA", "CONFIG", "CANCELLED")  # by the child
 
 
-def main(spec_file: str) -> int:
-    """Supervise the attempt of `spec_file`; the exit code of this process."""
-    spec = DriverSpec.take(Path(spec_file))
+def main(spec: DriverSpec) -> int:
+    """Supervise the attempt of `spec`; the exit code of this process."""
     os.closerange(3, 4096)  # what our starter left open is none of our business
     os.chdir(spec.folder)
     supervisor = Supervisor(spec)
     if not supervisor.reporter.claim():
         print("not claimed: another driver has this attempt, or it is over")  # noqa: T201
         return 0
-    return supervisor.run()
+    try:
+        return supervisor.run()
+    except Exception as error:  # the attempt is ours by now: nobody else can say what happened
+        return supervisor.give_up(error)
 
 
 class Supervisor:
@@ -57,6 +63,7 @@ class Supervisor:
         process.adopt_orphans()
         self.reporter = Reporter(spec, wake=self._wake_out)
         self._record_pid()
+        self._clean = Cleaner(spec.secrets)
         self._selector = selectors.DefaultSelector()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._report: tuple[str, str] | None = None
@@ -65,6 +72,8 @@ class Supervisor:
         self._released = False  # the Connect session, by the child itself
         self._control_rest = b""
         self._open_pipes = 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._copy: IO[str] | None = None
 
     def run(self) -> int:
         """Run the child to its end and report it."""
@@ -89,9 +98,24 @@ class Supervisor:
             )
         )
 
+    def give_up(self, error: Exception) -> int:
+        """End what was started and report the error that `run` let out."""
+        print(self._clean(traceback.format_exc()), file=sys.stderr)  # noqa: T201 - supervisor.log
+        if self._child is not None:
+            process.reap(self._child)
+            with contextlib.suppress(OSError):
+                self._release_session(EX_SOFTWARE)
+        self.reporter.start()
+        if getattr(error, "filename", None) == self.spec.command[0]:
+            failure_class, what = "CONFIG", "The driver's program could not be started"
+        else:
+            failure_class, what = "INFRA", "The driver could not be supervised"
+        text = self._clean(f"{what}: {type(error).__name__}: {error}")[:MAX_MESSAGE]
+        return self._finish(Verdict("FAILED", EX_SOFTWARE, failure_class, text))
+
     def _run_child(self) -> int:
         control = self._open_control()
-        child = process.start_child(
+        child = self._child = process.start_child(
             self.spec.command,
             environment=self.spec.environment,
             folder=Path(self.spec.folder) / "work",
@@ -147,7 +171,7 @@ class Supervisor:
 
     def _watch_pipe(self, pipe: IO[bytes] | None, stream: str) -> None:
         assert pipe is not None, "the child was started with pipes"
-        cutter = LineCutter(self.spec.secrets)
+        cutter = LineCutter(self._clean)
         self._open_pipes += 1
 
         def read() -> None:
@@ -164,13 +188,14 @@ class Supervisor:
             return
         if stream == "stderr":
             self._tail.extend(lines)
-        with contextlib.suppress(OSError):  # a full disk must not end the run
-            self._copy.writelines(f"{line}\n" for line in lines)
-            self._copy.flush()
-        self.reporter.log(stream, lines)
+        fitting = self.reporter.log(stream, lines)
+        if self._copy is not None:
+            with contextlib.suppress(OSError):  # a full disk must not end the run
+                self._copy.writelines(f"{line}\n" for line in fitting)
+                self._copy.flush()
 
     def _note(self, text: str) -> None:
-        self._keep("harbour", [text])
+        self._keep("harbour", [self._clean(text)])
 
     def _drain(self, *, seconds: float) -> None:
         """Read what the child left in its pipes; a process that escaped may keep them open."""
@@ -198,7 +223,10 @@ class Supervisor:
         elif kind == "released":
             self._released = True
         elif kind == "failure":
-            self._report = str(message["failure_class"]), str(message["message"])
+            # Cut only once the secrets are out: half a secret would not be found.
+            text = self._clean(str(message["message"]))[:MAX_MESSAGE]
+            known = message["failure_class"] in _REPORTED
+            self._report = (message["failure_class"] if known else "USER_ERROR"), text
 
     # --- signals, the end -----------------------------------------------------------------
 
@@ -233,7 +261,9 @@ class Supervisor:
     def _finish(self, verdict: Verdict) -> int:
         if verdict.state != "SUCCEEDED" and verdict.message:
             self._note(f"{verdict.state}: {verdict.message.splitlines()[0]}")
-        self._copy.close()
+        if self._copy is not None:
+            with contextlib.suppress(OSError):
+                self._copy.close()
         taken = self.reporter.finish(verdict, patience_s=FINISH_PATIENCE_S)
         return 0 if taken else NOT_OURS
 

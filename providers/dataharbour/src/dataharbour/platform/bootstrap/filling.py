@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dataharbour.errors import PlatformError
 from dataharbour.platform.bootstrap.checkout import Checkout
-from dataharbour.platform.bootstrap.index import PackageIndex
+from dataharbour.platform.bootstrap.index import PackageIndex, is_right
 from dataharbour.platform.bootstrap.lock import File, Requirement, Selection
 from dataharbour.platform.bootstrap.machine import base_python
 from dataharbour.platform.bootstrap.progress import size
@@ -92,7 +92,7 @@ class Filling:
         folder = Path(self.uv.answer("cache", "dir")) / "dataharbour"
         folder.mkdir(parents=True, exist_ok=True)
         for requirement, file in files.items():
-            if not (folder / file.name).exists():
+            if not is_right(folder / file.name, requirement.hashes):
                 self.uv.progress.say(f"  fetching {file.name} ({size(file.size_bytes)})")
                 self._fetch(requirement, file, folder / file.name)
         return folder

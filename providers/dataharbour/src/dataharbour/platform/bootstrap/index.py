@@ -81,7 +81,7 @@ class PackageIndex:
             yield from self._page(f"{index.rstrip('/')}/{project}/")
 
     def download(self, link: Link, target: Path, *, sha256: frozenset[str], report: Report) -> None:
-        """Fetch `link` to `target`; a file that is there already was fetched by us before.
+        """Fetch `link` to `target`, unless the right file is there already.
 
         Two processes that want the same file take turns. An interrupted download leaves
         ``<target>.part`` and goes on from there the next time.
@@ -91,7 +91,7 @@ class PackageIndex:
         """
         part = target.with_name(f"{target.name}.part")
         with _open_alone(part) as stream:
-            if target.exists():
+            if is_right(target, sha256):  # another process was quicker
                 part.unlink()
                 return
             is_continued = stream.tell() > 0
@@ -107,6 +107,7 @@ class PackageIndex:
                     "list: the file was changed on its way, or the index offers another one.",
                     "Check the package index (PIP_INDEX_URL, pip.conf) and any proxy in between.",
                 )
+            os.fsync(stream)
             part.rename(target)
 
     def _fetch(self, link: Link, stream: IO[bytes], report: Report) -> None:
@@ -196,6 +197,11 @@ class PackageIndex:
         if credentials:
             self._credentials[host] = unquote(credentials)
         return urlunsplit(parts._replace(netloc=host)), host
+
+
+def is_right(path: Path, sha256: frozenset[str]) -> bool:
+    """Whether the file is there and is the lock's."""
+    return path.exists() and _sha256(path) in sha256
 
 
 def _links(content: bytes, kind: str, base: str) -> Iterator[Link]:

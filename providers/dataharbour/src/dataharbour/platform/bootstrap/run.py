@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,9 @@ from types import FrameType
 from typing import NoReturn
 
 from dataharbour.errors import DataHarbourError
+from dataharbour.platform.bootstrap import doctor
 from dataharbour.platform.bootstrap.checkout import Checkout, State
 from dataharbour.platform.bootstrap.checks import MEMORY_BYTES, Check, insist
-from dataharbour.platform.bootstrap.doctor import inspect, report
 from dataharbour.platform.bootstrap.filling import not_installed
 from dataharbour.platform.bootstrap.install import install
 from dataharbour.platform.bootstrap.lock import Selection
@@ -52,7 +53,7 @@ def _prepare(checkout: Checkout, rest: Sequence[str], progress: Progress) -> int
     """Make the CLI runnable; an exit code where it is not, or is not wanted."""
     try:
         if rest[:1] == ["doctor"] and checkout.state() is not State.COMPLETE:
-            return report(checkout, os.environ, as_json="json" in rest)
+            return doctor.report(checkout, os.environ, as_json=_wants_json(rest[1:]))
         ensure_installed(checkout, os.environ, progress=progress)
     except DataHarbourError as error:
         progress.say(f"harbour: {error}")
@@ -67,6 +68,13 @@ def _prepare(checkout: Checkout, rest: Sequence[str], progress: Progress) -> int
     return None
 
 
+def _wants_json(options: Sequence[str]) -> bool:
+    """The options of `doctor`, as the CLI takes them."""
+    parser = ArgumentParser(prog="harbour doctor", description=doctor.__doc__)
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    return bool(parser.parse_args(options).output == "json")
+
+
 def ensure_installed(checkout: Checkout, environ: Mapping[str, str], *, progress: Progress) -> None:
     """Bring `.venv` in step with the lock; at once if it is.
 
@@ -76,7 +84,7 @@ def ensure_installed(checkout: Checkout, environ: Mapping[str, str], *, progress
     with _alone(checkout, progress) as lock:
         if checkout.state() is State.COMPLETE:
             return
-        facts, selection, checks = inspect(checkout)
+        facts, selection, checks = doctor.inspect(checkout)
         insist(checks)
         sources = read_sources(environ)
         give_shelter(checkout.root / ".venv")

@@ -28,6 +28,15 @@ begin
     return mine;
 end $$;
 
+-- The run of a driver that is over, if it shall be cancelled: nobody else may be there to close it.
+create function driver.close_cancelled(run_id uuid, message text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+    update public.run r
+        set detail = 'CANCELLED', changed_at = clock_timestamp(), ended_at = clock_timestamp(),
+            failure_class = 'CANCELLED', failure_message = close_cancelled.message
+        where r.id = close_cancelled.run_id and r.detail in ('CANCELLING', 'LOST') and r.desired = 'CANCELLED';
+$$;
+
 -- The right to run user code, given once per attempt. A driver that comes to a cancelled run
 -- ends its attempt with that, so that nobody waits for it.
 create function driver.claim(attempt_id uuid, token text, holder text) returns boolean
@@ -36,7 +45,9 @@ declare
     mine public.attempt := driver.own(attempt_id, token);
 begin
     if mine.state = 'RUNNING' and mine.holder = claim.holder then
-        return true;  -- the same process asks again: our answer did not reach it
+        -- The same process asks again: our answer did not reach it. It counts from this call.
+        update public.attempt set lease_until = clock_timestamp() + interval '30 seconds' where id = mine.id;
+        return true;
     end if;
     if mine.id is null or mine.state not in ('SUBMITTING', 'SUBMITTED') then
         return false;
@@ -51,6 +62,7 @@ begin
                 failure_message = 'Cancelled before it started.'
             from public.run r
             where a.id = mine.id and r.id = a.run_id and r.desired = 'CANCELLED';
+        perform driver.close_cancelled(mine.run_id, 'Cancelled before it started.');
         return false;
     end if;
     update public.attempt
@@ -122,7 +134,8 @@ begin
     return true;
 end $$;
 
--- The last word of a driver.
+-- The last word of a driver. It ends the run as well when that shall be cancelled, unless the driver
+-- was faster and succeeded: every other end is the task's to judge.
 create function driver.finish(
     attempt_id uuid, token text, state text, exit_code integer, failure_class text, failure_message text
 ) returns boolean
@@ -140,6 +153,9 @@ begin
         set state = finish.state, exit_code = finish.exit_code, failure_class = finish.failure_class,
             failure_message = left(finish.failure_message, 16384), ended_at = clock_timestamp(), lease_until = null
         where a.id = mine.id;
+    if finish.state <> 'SUCCEEDED' then
+        perform driver.close_cancelled(mine.run_id, 'Cancelled while it ran.');
+    end if;
     update public.run r set detail = 'RUNNING', changed_at = clock_timestamp()
         where r.id = mine.run_id and r.detail = 'LOST';
     return true;

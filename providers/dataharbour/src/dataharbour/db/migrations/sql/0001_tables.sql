@@ -22,7 +22,7 @@ create table public.run (
     fingerprint        text,
     retry_of           uuid,
     is_current         boolean     not null default true,  -- owns its Airflow key; a cleared task starts another run
-    end_seen           boolean     not null default false, -- the operator knows how it ended
+    clears             integer, -- how often the DAG run had been cleared when its task was told the end; null: not told
     detail             text        not null check (detail in (
         'ACCEPTED', 'QUEUED', 'SUBMITTING', 'SUBMITTED', 'RUNNING', 'FINALIZING', 'SUCCEEDED', 'FAILED',
         'CANCELLED', 'TIMED_OUT', 'SKIPPED', 'CANCELLING', 'RETRY_WAIT', 'LOST', 'AMBIGUOUS')),
@@ -71,8 +71,11 @@ create table public.attempt (
     progress        jsonb,
     log_lines       bigint      not null default 0,
     log_bytes       bigint      not null default 0,
+    publication     bigint      not null, -- grows from attempt to attempt: what a newer one published stays
+    published       jsonb,      -- the result, once all its tables were published; its staging may be gone then
     unique (run_id, number)
 );
+create index attempt_by_publication on public.attempt (publication);
 
 create table public.event (
     id         bigint generated always as identity primary key,

@@ -1,0 +1,109 @@
+"""How a run comes to be: accepted by the API, or opened by its task.
+
+Each function is part of the caller's transaction; `RunStore` says what it promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from dataharbour.errors import Conflict, IdempotencyConflict
+from dataharbour.jobs.model import Detail, Run
+from dataharbour.jobs.rows import run_of
+from dataharbour.jobs.statements import AnyConnection, fetch_one, statement
+from dataharbour.jobs.states import terminal
+from dataharbour.jobs.transitions import lock_run, move_run, set_columns
+
+Columns = Mapping[str, Any]
+
+
+def accept(connection: AnyConnection, columns: Columns, *, now: datetime) -> tuple[Run, bool]:
+    """See `RunStore.accept`."""
+    created = _insert(connection, columns, detail=Detail.ACCEPTED, now=now)
+    return (created, False) if created else (_replayed(connection, columns), True)
+
+
+def queued(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
+    """See `RunStore.queued`."""
+    run = lock_run(connection, run_id)
+    if run.detail is not Detail.ACCEPTED:
+        return run
+    return move_run(connection, run, Detail.QUEUED, now=now)
+
+
+def discard(connection: AnyConnection, run_id: UUID) -> None:
+    """See `RunStore.discard`."""
+    run = lock_run(connection, run_id)
+    if run.detail is not Detail.ACCEPTED:
+        raise Conflict(
+            f"The run {run_id} is {run.detail}; only an ACCEPTED one can be discarded.",
+            "Cancel it instead.",
+        )
+    connection.execute("delete from public.run where id = %s", [run_id])
+
+
+def open_run(
+    connection: AnyConnection,
+    columns: Columns,
+    *,
+    clears: int,
+    instead_of: UUID | None,
+    now: datetime,
+) -> Run:
+    """See `RunStore.open_run`."""
+    created = _insert(connection, columns, detail=Detail.QUEUED, now=now)
+    if created:
+        return created
+    row = fetch_one(connection, statement("run_of_task"), columns)
+    if row is None:  # discarded between the two statements
+        raise Conflict(
+            f"The run of {columns['dag_id']} {columns['dag_run_id']} was discarded just now.",
+            "Try again.",
+        )
+    run = run_of(row)
+    if not terminal(run.detail):
+        return run
+    if run.id != instead_of and run.clears in (None, clears):
+        return set_columns(connection, run, clears=clears)
+    set_columns(connection, run, is_current=False)
+    again = _insert(connection, {**columns, "retry_of": run.id}, detail=Detail.QUEUED, now=now)
+    assert again is not None, "the key was freed under the row's lock"
+    return again
+
+
+def _insert(
+    connection: AnyConnection, columns: Columns, *, detail: Detail, now: datetime
+) -> Run | None:
+    """A new row, or None where one of its keys is taken."""
+    row = {**columns, "detail": detail, "created_at": now, "changed_at": now}
+    query = sql.SQL(
+        "insert into public.run ({}) values ({}) on conflict do nothing returning *"
+    ).format(
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(map(sql.Placeholder, row)),
+    )
+    created = fetch_one(connection, query, row)
+    return None if created is None else run_of(created)
+
+
+def _replayed(connection: AnyConnection, columns: Columns) -> Run:
+    """The run that an idempotency key (or the DAG run derived from it) already has."""
+    row = fetch_one(connection, statement("run_of_request"), columns)
+    if row is None:  # discarded between the two statements
+        raise Conflict("The first request with this key was just refused.", "Send it again.")
+    run = run_of(row)
+    if row["fingerprint"] is None:  # the operator was first: our row had been discarded
+        key = {name: columns[name] for name in ("idempotency_key", "fingerprint")}
+        return set_columns(connection, run, **key)
+    if row["fingerprint"] != columns["fingerprint"]:
+        raise IdempotencyConflict(
+            f"The Idempotency-Key {columns['idempotency_key']!r} was used for another request "
+            f"(run {run.id}).",
+            "Send a new key, or the first request unchanged.",
+        )
+    return run

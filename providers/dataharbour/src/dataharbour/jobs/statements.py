@@ -1,0 +1,36 @@
+"""Run SQL on a connection; rows come as dicts.
+
+Fixed statements are files of include/sql/jobs, named for their result. Here and
+in the modules that call this stay those of one line, and those whose columns
+depend on the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+from psycopg.sql import Composed
+
+from dataharbour.packaged import read_packaged
+
+AnyConnection = Connection[Any]
+Row = dict[str, Any]
+Values = Mapping[str, Any] | Sequence[Any]
+
+
+def statement(name: str) -> str:
+    """The text of include/sql/jobs/`name`.sql."""
+    return read_packaged(f"sql/jobs/{name}.sql")
+
+
+def fetch_one(connection: AnyConnection, query: str | Composed, values: Values) -> Row | None:
+    """The first row of the result, or None."""
+    return connection.cursor(row_factory=dict_row).execute(query, values).fetchone()
+
+
+def fetch_all(connection: AnyConnection, query: str | Composed, values: Values) -> list[Row]:
+    """All rows of the result."""
+    return connection.cursor(row_factory=dict_row).execute(query, values).fetchall()

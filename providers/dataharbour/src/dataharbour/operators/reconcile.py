@@ -1,0 +1,31 @@
+"""End the runs whose Airflow task is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReconcileRunsOperator(BaseOperator):
+    """Ends each run that is open though its task is over, with what is left of its driver.
+
+    Returns:
+        XCom: ids of the runs that were changed, by what was done to them.
+    """
+
+    def execute(self, context: Context) -> dict[str, list[str]]:
+        """Look once."""
+        from dataharbour.hooks.database import DataHarbourDatabaseHook
+        from dataharbour.jobs.reconcile import reconcile
+        from dataharbour.operators.surroundings import now
+        from dataharbour.triggers.task_state import task_of
+
+        store = DataHarbourDatabaseHook().run_store(actor="reconciliation")
+        changed = reconcile(store, task_of, clock=now)
+        for verdict, runs in changed.items():
+            self.log.warning("%s: %s", verdict, ", ".join(runs))
+        return changed
