@@ -158,3 +158,29 @@ def test_the_schedule_is_airflows(platform):
         10,
         11,
     )  # 6:00 in New York
+
+
+EVERY_MINUTE = """
+name: tick
+description: Prints the application's help, each minute.
+application: flights_delays.py
+args: ["--help"]
+schedule: "* * * * *"
+"""
+
+
+def test_a_job_runs_on_its_schedule(platform, api):
+    """Nobody starts it: Airflow reads the new file, and its minute comes."""
+    file = platform.home.jobs / "tick.yaml"
+    file.write_text(EVERY_MINUTE)
+    try:
+        deadline = time.monotonic() + 240
+        runs = []
+        while not runs:
+            assert time.monotonic() < deadline, "its minute never came"
+            time.sleep(1)
+            runs = [run for run in api.items("runs", job="tick") if run["ended_at"]]
+    finally:
+        file.unlink()
+    assert runs[-1]["state"] == "SUCCEEDED", runs[-1]["failure"]
+    assert runs[-1]["dag_run_id"].startswith("scheduled__")

@@ -51,7 +51,7 @@ def declare(include: Path, text: str, name: str = "delays") -> Path:
 
 def problem_of(include: Path, text: str) -> str:
     declare(include, text)
-    declared = load_jobs(include)
+    declared = load_jobs(include / "jobs")
     assert not declared.jobs
     error = declared.errors["delays"]
     assert error.remedy
@@ -60,7 +60,7 @@ def problem_of(include: Path, text: str) -> str:
 
 def test_a_job_file_becomes_a_spec(include):
     path = declare(include, GOOD)
-    spec = load_jobs(include).jobs["delays"]
+    spec = load_jobs(include / "jobs").jobs["delays"]
     assert (spec.name, spec.path, spec.backend, spec.retries) == ("delays", path, "connect", 0)
     assert spec.conf == {"spark.sql.shuffle.partitions": "4", "spark.sql.adaptive.enabled": "true"}
     assert spec.outputs == (Output("gold/delays", ("month",)),)
@@ -72,14 +72,14 @@ def test_a_job_file_becomes_a_spec(include):
 
 
 def test_the_jobs_of_this_repository_are_valid():
-    declared = load_jobs(ROOT / "include")
+    declared = load_jobs(ROOT / "include" / "jobs")
     assert declared.errors == {}
     assert "flights_delays" in declared.jobs
 
 
 def test_a_run_takes_defaults_and_given_values(include):
     declare(include, GOOD)
-    request = load_jobs(include).jobs["delays"].request({"city": "Chur"}, {"why": "test"})
+    request = load_jobs(include / "jobs").jobs["delays"].request({"city": "Chur"}, {"why": "test"})
     assert request.params == {"days": 7, "city": "Chur"}
     assert request.labels == {"team": "ops", "why": "test"}
     assert (request.job, request.timeout_s, request.expectations) == ("delays", 600, "delays")
@@ -96,7 +96,7 @@ def test_a_run_takes_defaults_and_given_values(include):
 def test_a_wrong_parameter_is_refused(include, params, problem):
     declare(include, GOOD)
     with pytest.raises(JobInvalid, match=problem):
-        load_jobs(include).jobs["delays"].request(params)
+        load_jobs(include / "jobs").jobs["delays"].request(params)
 
 
 @pytest.mark.parametrize("value", ["hunter2", {"deep": ["hunter2"]}, ["x" * 100_000, 1]])
@@ -111,7 +111,7 @@ def test_a_wrong_parameter_is_refused(include, params, problem):
 def test_a_wrong_value_is_not_repeated_for_it_may_be_a_secret(include, schema, value):
     declare(include, f"description: x\napplication: x.py\nparams: {{key: {schema}}}")
     with pytest.raises(JobInvalid, match="'key'") as caught:
-        load_jobs(include).jobs["delays"].request({"key": value})
+        load_jobs(include / "jobs").jobs["delays"].request({"key": value})
     assert "hunter2" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
@@ -120,13 +120,13 @@ def test_values_that_make_the_arguments_too_long_are_refused_with_the_request(in
     text = "description: x\napplication: x.py\nparams: {p: {}}\nargs: ['{params.p}']"
     declare(include, text)
     with pytest.raises(ConfigError, match="at most 65,536 can be given"):
-        load_jobs(include).jobs["delays"].request({"p": "x" * (MAX_ARGS_BYTES + 1)})
+        load_jobs(include / "jobs").jobs["delays"].request({"p": "x" * (MAX_ARGS_BYTES + 1)})
 
 
 def test_a_parameter_without_default_must_be_given(include):
     declare(include, GOOD.replace(", default: Bern", "").replace('schedule: "0 2 * * *"', ""))
     with pytest.raises(JobInvalid, match="needs the parameter 'city'"):
-        load_jobs(include).jobs["delays"].request({})
+        load_jobs(include / "jobs").jobs["delays"].request({})
 
 
 def test_nobody_gives_values_when_a_schedule_starts_a_run(include):
@@ -138,7 +138,7 @@ def test_another_backend_is_checked_again(include):
     declare(
         include, GOOD.replace("conf: {", "backend: local\n    conf: {spark.driver.memory: 1g, ")
     )
-    spec = load_jobs(include).jobs["delays"]
+    spec = load_jobs(include / "jobs").jobs["delays"]
     assert spec.request({"city": "x"}).backend == "local"
     with pytest.raises(ConfNotAllowed):
         spec.request({"city": "x"}, backend="connect")
@@ -182,7 +182,7 @@ def test_a_table_is_one_jobs_alone(include, table, around):
     declare(include, GOOD.replace("gold/delays", first), "a")
     declare(include, GOOD.replace("gold/delays", second), "b")
     declare(include, GOOD.replace("gold/delays", "gold/delays_by_day"), "c")
-    declared = load_jobs(include)
+    declared = load_jobs(include / "jobs")
     assert set(declared.jobs) == {"a", "c"}
     assert "of the job a" in declared.errors["b"].problem
     assert repr(second) in declared.errors["b"].problem
@@ -191,7 +191,7 @@ def test_a_table_is_one_jobs_alone(include, table, around):
 def test_a_broken_file_takes_no_table(include):
     declare(include, GOOD.replace("600", "0"), "a")
     declare(include, GOOD, "b")
-    assert set(load_jobs(include).jobs) == {"b"}
+    assert set(load_jobs(include / "jobs").jobs) == {"b"}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_gate_needs_something_to_check(include):
 def test_a_file_that_is_no_job_is_an_error_of_its_own(include, text):
     declare(include, GOOD, "good")
     declare(include, text, "bad")
-    declared = load_jobs(include)
+    declared = load_jobs(include / "jobs")
     assert set(declared.jobs) == {"good"}
     assert set(declared.errors) == {"bad"}
 
@@ -222,17 +222,17 @@ def test_a_file_that_is_no_job_is_an_error_of_its_own(include, text):
 @pytest.mark.parametrize("name", ["Upper", "9lives", "a-b", "a" * 101])
 def test_a_file_name_that_cannot_name_a_dag_is_refused(include, name):
     declare(include, GOOD, name)
-    assert "is no name of a job" in load_jobs(include).errors[name].problem
+    assert "is no name of a job" in load_jobs(include / "jobs").errors[name].problem
 
 
 def test_a_changed_file_is_read_again(include):
     path = declare(include, GOOD)
-    assert load_jobs(include).jobs["delays"] is load_jobs(include).jobs["delays"]
+    assert load_jobs(include / "jobs").jobs["delays"] is load_jobs(include / "jobs").jobs["delays"]
     declare(include, GOOD.replace("600", "601"))
     os.utime(path, ns=(1, 1))
-    assert load_jobs(include).jobs["delays"].timeout_s == 601
+    assert load_jobs(include / "jobs").jobs["delays"].timeout_s == 601
     path.unlink()
-    assert not load_jobs(include).jobs
+    assert not load_jobs(include / "jobs").jobs
 
 
 def test_a_folder_without_jobs_has_none(tmp_path):
@@ -260,3 +260,14 @@ def test_the_schema_describes_every_property():
     assert undescribed == []
     assert schema["$defs"]["output"]["properties"]["table"]["pattern"] == f"^{TABLE}$"
     assert schema["additionalProperties"] is False
+
+
+def test_a_file_of_the_first_folder_holds(include, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for folder, timeout_s in ((include / "jobs", 60), (mine, 600)):
+        (folder / "twice.yaml").write_text(f"name: twice\ndescription: d\napplication: a.py\ntimeout_s: {timeout_s}\n")
+    (mine / "once.yaml").write_text("name: once\ndescription: d\napplication: a.py\n")
+    jobs = load_jobs(include / "jobs", mine).jobs
+    assert jobs["twice"].timeout_s == 60
+    assert jobs["once"].path == mine / "once.yaml"

@@ -30,7 +30,7 @@ def job_dags() -> dict[str, DAG]:
     What is broken is said in the log of the DAG processor; ``harbour doctor`` and
     the list of jobs show it to people.
     """
-    declared = load_jobs(settings.load().include_dir)
+    declared = load_jobs(*settings.load().job_folders)
     dags: dict[str, DAG] = {}
     errors: dict[str, object] = dict(declared.errors)
     for name, spec in sorted(declared.jobs.items()):

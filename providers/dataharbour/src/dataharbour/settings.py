@@ -39,6 +39,11 @@ class Settings:
     spark_defaults: Path | None
     driver_dsn_file: Path
 
+    @property
+    def job_folders(self) -> tuple[Path, ...]:
+        """Where job files lie: those under version control, then those of this installation."""
+        return (self.include_dir / "jobs", self.home / "jobs")
+
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from `environ` and the airflow.cfg it points to.

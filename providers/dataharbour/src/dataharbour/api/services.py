@@ -68,7 +68,7 @@ class Services:
 
     def jobs(self) -> DeclaredJobs:
         """The jobs that the YAML files declare at this moment."""
-        return load_jobs(self.settings.include_dir)
+        return load_jobs(*self.settings.job_folders)
 
     async def close(self) -> None:
         """Give connections back."""

@@ -122,13 +122,19 @@ _Stamp = tuple[int, int]
 _cache: dict[Path, tuple[_Stamp, JobSpec | DataHarbourError]] = {}
 
 
-def load_jobs(include_dir: Path) -> DeclaredJobs:
-    """All jobs declared below `include_dir`; reads only files that changed."""
+def load_jobs(*folders: Path) -> DeclaredJobs:
+    """All jobs declared in `folders`; reads only files that changed.
+
+    Of two files of one name the one in the earlier folder holds.
+    """
     jobs: dict[str, JobSpec] = {}
     errors: dict[str, DataHarbourError] = {}
     owners: dict[str, str] = {}  # the job of each table
     around: dict[str, str] = {}  # a job that has a table in this folder
-    for path in sorted((include_dir / "jobs").glob("*.yaml")):
+    files: dict[str, Path] = {}
+    for folder in folders:
+        files = {path.stem: path for path in folder.glob("*.yaml")} | files
+    for _, path in sorted(files.items()):
         found = _cached(path)
         if isinstance(found, JobSpec):
             found = _overlap(found, owners, around) or found

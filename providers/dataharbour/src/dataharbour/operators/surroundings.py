@@ -54,13 +54,13 @@ def declared_request(job: str, params: Mapping[str, Any]) -> RunRequest:
         JobNotFound: there is no such file.
         JobInvalid: the file is broken, or the parameters do not fit.
     """
-    include_dir = settings.load().include_dir
-    declared = load_jobs(include_dir)
+    folders = settings.load().job_folders
+    declared = load_jobs(*folders)
     if job in declared.errors:
         raise declared.errors[job]
     if job not in declared.jobs:
         known = ", ".join(sorted(declared.jobs)) or "none"
-        raise JobNotFound(f"There is no job {job!r} in {include_dir}/jobs.", f"Known: {known}.")
+        raise JobNotFound(f"There is no job {job!r} in {folders[0]}.", f"Known: {known}.")
     return declared.jobs[job].request(params)
 
 

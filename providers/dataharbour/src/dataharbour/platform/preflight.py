@@ -37,7 +37,7 @@ def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
         checks.memory(checks.memory_bytes()),
         *_accounts(checkout, home),
         _java(),
-        *_jobs(checkout),
+        *_jobs(checkout, home),
     ]
 
 
@@ -186,10 +186,10 @@ def _jars(checkout: Checkout, home: Home) -> Check:
     return Check("jars", True, f"Spark's S3 jars can be had from {source}.")
 
 
-def _jobs(checkout: Checkout) -> Iterator[Check]:
+def _jobs(checkout: Checkout, home: Home) -> Iterator[Check]:
     from dataharbour.jobs.declared import load_jobs
 
-    declared = load_jobs(checkout.include)
+    declared = load_jobs(checkout.include / "jobs", home.jobs)
     yield Check("jobs", True, f"{len(declared.jobs)} jobs are declared.", needed=False)
     for name, error in declared.errors.items():
         yield Check(f"job:{name}", False, error.problem, error.remedy, needed=False)
