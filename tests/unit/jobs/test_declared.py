@@ -265,9 +265,10 @@ def test_the_schema_describes_every_property():
 def test_a_file_of_the_first_folder_holds(include, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
-    for folder, timeout_s in ((include / "jobs", 60), (mine, 600)):
-        (folder / "twice.yaml").write_text(f"name: twice\ndescription: d\napplication: a.py\ntimeout_s: {timeout_s}\n")
-    (mine / "once.yaml").write_text("name: once\ndescription: d\napplication: a.py\n")
+    text = "name: {}\ndescription: d\napplication: a.py\ntimeout_s: {}\n"
+    (include / "jobs" / "twice.yaml").write_text(text.format("twice", 60))
+    (mine / "twice.yaml").write_text(text.format("twice", 600))
+    (mine / "once.yaml").write_text(text.format("once", 60))
     jobs = load_jobs(include / "jobs", mine).jobs
     assert jobs["twice"].timeout_s == 60
     assert jobs["once"].path == mine / "once.yaml"

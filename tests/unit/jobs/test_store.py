@@ -184,6 +184,18 @@ def test_a_run_that_was_cancelled_while_it_waited_is_told_to_its_task(store):
     assert open_run(store, clears=3).id == cleared.id
 
 
+def test_a_key_goes_on_to_the_run_that_a_clear_makes(store):
+    first, _ = accept(store)
+    store.cancel(first.id, now=LATER)
+    open_run(store, clears=0)
+    cleared = open_run(store, clears=1)
+    assert cleared.retry_of == first.id
+    again, replayed = accept(store)
+    assert (again.id, replayed) == (cleared.id, True)
+    with pytest.raises(IdempotencyConflict):
+        accept(store, fingerprint="f2")
+
+
 def test_a_finished_task_that_was_cleared_gets_a_new_run(store):
     run = open_run(store)
     store.finish(run.id, detail=Detail.FAILED, clears=0, now=LATER)

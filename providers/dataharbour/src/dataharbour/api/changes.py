@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 from starlette.concurrency import run_in_threadpool
 
+from dataharbour.db.engine import bounded
 from dataharbour.errors import DataHarbourError
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Changes:
     async def _listen_once(self) -> None:
         conninfo = await run_in_threadpool(self._conninfo)
         connection = await psycopg.AsyncConnection.connect(
-            conninfo, autocommit=True, application_name="dataharbour api changes"
+            bounded(conninfo), autocommit=True, application_name="dataharbour api changes"
         )
         async with connection:
             for channel in CHANNELS:

@@ -22,6 +22,11 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Connect = Callable[[], Connection]
 
 
+def bounded(conninfo: str) -> str:
+    """The libpq string with limits in time, unless it has some of its own."""
+    return make_conninfo(_BOUNDED, **conninfo_to_dict(conninfo))
+
+
 def connect(
     conninfo: str, *, autocommit: bool = False, application_name: str = "dataharbour"
 ) -> Connection:
@@ -37,7 +42,7 @@ def connect(
     """
     try:
         return psycopg.connect(
-            make_conninfo(_BOUNDED, **conninfo_to_dict(conninfo)),
+            bounded(conninfo),
             autocommit=autocommit,
             application_name=application_name,
         )

@@ -71,7 +71,10 @@ def open_run(
     if run.id != instead_of and run.clears in (None, clears):
         return set_columns(connection, run, clears=clears)
     set_columns(connection, run, is_current=False)
-    again = _insert(connection, {**columns, "retry_of": run.id}, detail=Detail.QUEUED, now=now)
+    # The key goes on to the run that takes the place: whoever repeats the request is told of it.
+    key = {name: row[name] for name in ("principal", "idempotency_key", "fingerprint")}
+    successor = {**columns, **key, "retry_of": run.id}
+    again = _insert(connection, successor, detail=Detail.QUEUED, now=now)
     assert again is not None, "the key was freed under the row's lock"
     return again
 

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from dataharbour.db.engine import bounded
 from dataharbour.errors import RunNotFound
 from dataharbour.jobs.backends.start import driver_is_alive
 from dataharbour.jobs.model import AttemptState
@@ -88,7 +89,7 @@ async def _sleep(connection: AsyncConnection[Any], run_id: str) -> None:
 @asynccontextmanager
 async def _listening(conninfo: str) -> AsyncIterator[AsyncConnection[Any]]:
     connection = await AsyncConnection.connect(
-        conninfo, autocommit=True, connect_timeout=5, application_name="dataharbour trigger"
+        bounded(conninfo), autocommit=True, application_name="dataharbour trigger"
     )
     async with connection:
         await connection.execute(f"listen {CHANNEL}")
