@@ -251,3 +251,21 @@ def test_an_api_that_refuses_in_between_is_told_in_words(server, role, run, erro
     with pytest.raises(error) as caught:
         follow(Client(server.url, role), run or run_id, Report(stream=io.StringIO()), timeout_s=30)
     assert "goes on; to follow it: ./harbour job logs" in caught.value.remedy
+
+
+def test_cancel_and_retry(harbour, server):
+    run_id = harbour("submit", "hello", "--param", "who=ada").stdout.strip()
+    cancelled = harbour("cancel", run_id)
+    assert (cancelled.exit_code, cancelled.stderr.strip()) == (0, "The run is CANCELLED.")
+    again = harbour("retry", run_id)
+    assert again.exit_code == 0, again.stderr
+    run = server.services.runs.get(UUID(again.stdout.strip()))
+    assert (run.params, str(run.retry_of)) == ({"who": "ada"}, run_id)
+
+
+def test_what_cannot_be_cancelled_is_told(harbour, worker):
+    run_id = harbour("submit", "hello", "--follow", "-o", "json")
+    ended = json.loads(run_id.stdout)
+    done = harbour("cancel", ended["id"])
+    assert done.exit_code == Exit.FAILED
+    assert "has ended" in done.stderr

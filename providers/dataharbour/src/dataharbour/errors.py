@@ -97,6 +97,12 @@ class Conflict(DataHarbourError):
     code = "conflict"
 
 
+class Stale(Conflict):
+    """The thing has changed since the caller read it."""
+
+    code = "stale"
+
+
 class IdempotencyConflict(Conflict):
     """The same Idempotency-Key with another request."""
 

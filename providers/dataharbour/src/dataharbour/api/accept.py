@@ -30,6 +30,7 @@ class Submission:
         dag_conf: what Airflow's DAG run gets as its conf.
         key: the Idempotency-Key.
         fingerprint: hash of the request's body.
+        retry_of: the run that this one repeats.
     """
 
     request: RunRequest
@@ -37,6 +38,7 @@ class Submission:
     dag_conf: dict[str, Any]
     key: str
     fingerprint: str
+    retry_of: UUID | None = None
 
     @property
     def dag_id(self) -> str:
@@ -91,6 +93,7 @@ def _write_row(services: Services, submission: Submission, caller: Caller) -> tu
         task_id=TASK_ID,
         idempotency_key=submission.key,
         fingerprint=submission.fingerprint,
+        retry_of=submission.retry_of,
         now=services.now(),
     )
 

@@ -56,6 +56,7 @@ STATUS: Mapping[type[DataHarbourError], int] = {
     errors.IdempotencyConflict: 422,
     InvalidRequest: 422,
     BodyTooLarge: 413,
+    errors.Stale: 412,
     errors.Conflict: 409,
     MethodNotAllowed: 405,
     RouteNotFound: 404,

@@ -72,6 +72,15 @@ class StartRun(_Closed):
     )
 
 
+class CancelRun(_Closed):
+    """How a run is cancelled."""
+
+    grace_s: Annotated[float, Field(ge=0, le=600)] | None = Field(
+        default=None,
+        description="Seconds that the application gets from SIGTERM to SIGKILL; none: 5.",
+    )
+
+
 class FailureResource(BaseModel):
     """Why a run failed."""
 

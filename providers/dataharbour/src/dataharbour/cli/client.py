@@ -83,6 +83,11 @@ class Client:
             if cursor is None or not page["items"]:
                 return
 
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST a change; the JSON of the answer. Values that are None are left out."""
+        given = {name: value for name, value in body.items() if value is not None}
+        return self._send("POST", path, json=given).json()
+
     def start(self, path: str, body: Mapping[str, Any], *, key: str) -> Any:
         """POST what starts a run; sent again with the same key while the server is away."""
         headers = {"Idempotency-Key": key}

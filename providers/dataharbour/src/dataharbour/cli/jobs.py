@@ -22,6 +22,7 @@ app = typer.Typer(name="job", help="Start Spark jobs and look at their runs.", n
 Follow = Annotated[
     bool, typer.Option("--follow", "-f", help="Print the log as it grows, until the run ends.")
 ]
+Key = Annotated[str | None, typer.Option(help="Idempotency key: the same key starts one run only.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")]
 LabelOptions = Annotated[
     list[str] | None, typer.Option("--label", "-l", metavar="NAME=VALUE", help="May be repeated.")
@@ -54,9 +55,7 @@ def submit(
     timeout_s: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Limit of the user code.")
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Idempotency key: the same key starts one run only.")
-    ] = None,
+    key: Key = None,
     follow: Follow = False,
     output: Output = Form.TEXT,
 ) -> None:
@@ -166,6 +165,49 @@ def logs(run: RunId, follow: Follow = False, output: Output = Form.TEXT) -> None
         return
     for line in lines:
         _write_line(line)
+
+
+@app.command()
+def cancel(
+    run: RunId,
+    grace_s: Annotated[
+        float | None,
+        typer.Option("--grace-s", min=0, help="Seconds from SIGTERM to SIGKILL (5)."),
+    ] = None,
+    output: Output = Form.TEXT,
+) -> None:
+    """Cancel a run: its driver is stopped, and nothing is published."""
+    from dataharbour.cli.client import load_client
+
+    client = load_client()
+    asked = client.post(f"runs/{_segment(run)}:cancel", {"grace_s": grace_s})
+    ended = client.get(f"runs/{_segment(run)}", wait=10) if asked["ended_at"] is None else asked
+    if output is Form.JSON:
+        show.json_document(ended)
+    elif ended["ended_at"] is None:
+        _say(f"The run is {ended['detail']}: its driver is being stopped.")
+    else:
+        _say(f"The run is {ended['state']}.")
+
+
+@app.command()
+def retry(
+    run: RunId,
+    key: Key = None,
+    follow: Follow = False,
+    output: Output = Form.TEXT,
+) -> None:
+    """Start the same again, after a run has failed or was cancelled.
+
+    Prints the new run's id. With --follow: its log; the exit code is 4 when the run fails.
+    """
+    from uuid import uuid4
+
+    from dataharbour.cli.client import load_client
+
+    client = load_client()
+    started = client.start(f"runs/{_segment(run)}:retry", {}, key=key or uuid4().hex)
+    _started(client, started, follow=follow, as_json=output is Form.JSON)
 
 
 def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: bool) -> None:

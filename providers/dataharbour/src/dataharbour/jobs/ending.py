@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from dataharbour.errors import Conflict
+from dataharbour.errors import Conflict, Stale
 from dataharbour.jobs.model import Desired, Detail, Failure, FailureClass, Run
 from dataharbour.jobs.statements import AnyConnection, fetch_one, statement
 from dataharbour.jobs.states import terminal
@@ -67,9 +67,21 @@ def finish(
     )
 
 
-def cancel(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
+def cancel(
+    connection: AnyConnection,
+    run_id: UUID,
+    *,
+    grace_s: float | None,
+    version: int | None,
+    now: datetime,
+) -> Run:
     """See `RunStore.cancel`."""
     run = lock_run(connection, run_id)
+    if version not in (None, run.version):
+        raise Stale(
+            f"The run {run_id} is {run.detail}, version {run.version}, not {version} any more.",
+            "Read it again, and send its ETag as If-Match.",
+        )
     if terminal(run.detail) or run.detail is Detail.CANCELLING:
         return run
     if run.detail is Detail.FINALIZING:
@@ -83,7 +95,14 @@ def cancel(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
         fetch_one(connection, statement("unclaimed_attempt_ended"), values) is None
     )
     if has_driver:
-        return move_run(connection, run, Detail.CANCELLING, now=now, desired=Desired.CANCELLED)
+        return move_run(
+            connection,
+            run,
+            Detail.CANCELLING,
+            now=now,
+            desired=Desired.CANCELLED,
+            grace_s=grace_s,
+        )
     return move_run(
         connection,
         run,

@@ -47,6 +47,7 @@ from dataharbour.jobs.model import (
     FailureClass,
     Run,
     RunRequest,
+    request_of,
 )
 from dataharbour.jobs.outcomes import (
     STOP_WITHIN_S,
@@ -337,7 +338,7 @@ def _start(site: Site, run: Run) -> AttemptState:
         application = _pinned(site, run)
         if run.expectations:  # a suite that cannot be used is known before hours of work
             load_suite(run.expectations, include_dir=site.settings.include_dir)
-        request = replace(_request_of(run), conf=check_conf(run.conf, backend=run.backend))
+        request = replace(request_of(run), conf=check_conf(run.conf, backend=run.backend))
         backend = get_backend(run.backend)
         grant = site.store.start_attempt(run.id, backend=run.backend, now=site.clock())
         external_id = backend.submit(_launch_context(site, run, request, application, grant))
@@ -453,21 +454,6 @@ def _rejected(error: JobFailed) -> Failure:
     checked = isinstance(error, (QualityFailed, QualityUnchecked))
     failure_class = FailureClass.QUALITY if checked else FailureClass.USER_ERROR
     return Failure(failure_class, f"{error.problem}\n{error.remedy}")
-
-
-def _request_of(run: Run) -> RunRequest:
-    return RunRequest(
-        application=run.application,
-        args=run.args,
-        conf=run.conf,
-        backend=run.backend,
-        labels=run.labels,
-        job=run.job,
-        params=run.params,
-        timeout_s=run.timeout_s,
-        outputs=run.outputs,
-        expectations=run.expectations,
-    )
 
 
 def _ended(run: Run) -> JobFailed:

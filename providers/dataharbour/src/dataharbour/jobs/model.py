@@ -285,3 +285,19 @@ class Page(Generic[T]):
 
     items: list[T]
     next: str | None
+
+
+def request_of(run: Run) -> RunRequest:
+    """What was asked for when the run was made."""
+    return RunRequest(
+        application=run.application,
+        args=run.args,
+        conf=run.conf,
+        backend=run.backend,
+        labels=run.labels,
+        job=run.job,
+        params=run.params,
+        timeout_s=run.timeout_s,
+        outputs=run.outputs,
+        expectations=run.expectations,
+    )

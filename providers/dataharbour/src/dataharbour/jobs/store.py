@@ -54,6 +54,10 @@ class RunStore:
         self._open = connect
         self._actor = actor
 
+    def by(self, actor: str) -> RunStore:
+        """The same runs; events name `actor` for what is changed through it."""
+        return RunStore(self._open, actor=actor)
+
     # --- a run comes to be ---------------------------------------------------------------
 
     def accept(
@@ -67,6 +71,7 @@ class RunStore:
         task_id: str,
         idempotency_key: str | None,
         fingerprint: str,
+        retry_of: UUID | None = None,
         now: datetime,
     ) -> tuple[Run, bool]:
         """Write a run before Airflow is asked to start it.
@@ -81,6 +86,7 @@ class RunStore:
             task_id: the task that will run it.
             idempotency_key: as the caller sent it, or None.
             fingerprint: hash of the request's body.
+            retry_of: the run that this one repeats.
             now: aware UTC.
 
         Returns:
@@ -97,6 +103,7 @@ class RunStore:
             "task_id": task_id,
             "idempotency_key": idempotency_key,
             "fingerprint": fingerprint,
+            "retry_of": retry_of,
         }
         with self._connect() as connection:
             return opening.accept(connection, columns, now=now)
@@ -251,14 +258,31 @@ class RunStore:
                 now=now,
             )
 
-    def cancel(self, run_id: UUID, *, now: datetime) -> Run:
+    def cancel(
+        self,
+        run_id: UUID,
+        *,
+        grace_s: float | None = None,
+        version: int | None = None,
+        now: datetime,
+    ) -> Run:
         """Ask for the end of a run; one that has no driver yet ends at once.
 
         Any other ends with its driver (`driver.finish`), or when somebody finds
         that the driver is gone. A run that has ended is returned as it is.
+
+        Args:
+            run_id: the run.
+            grace_s: seconds that the application gets from SIGTERM on; None: the usual five.
+            version: the version that the caller has read, or None for any.
+            now: aware UTC.
+
+        Raises:
+            Conflict: the run is being published.
+            Stale: the run has another version by now.
         """
         with self._connect() as connection:
-            return ending.cancel(connection, run_id, now=now)
+            return ending.cancel(connection, run_id, grace_s=grace_s, version=version, now=now)
 
     def stop_driver(self, run_id: UUID, *, now: datetime) -> None:
         """Have the driver of a run end; how the run ends is for the caller to say."""

@@ -54,6 +54,7 @@ class Reporter:
 
     Attributes:
         cancelled: the run's owner wants it to end.
+        grace_s: seconds that the application has for that, from SIGTERM on.
         fenced: the database says that this attempt is over.
         renewed_at: `lease_clock` when the newest renewal was asked for.
     """
@@ -79,6 +80,7 @@ class Reporter:
         self._flushed_at = 0.0
         self._finishing = threading.Event()
         self.cancelled = False
+        self.grace_s = spec.grace_s
         self.fenced = False
         self.renewed_at = 0.0
 
@@ -177,8 +179,9 @@ class Reporter:
             self.fenced = True
         else:
             self.renewed_at = asked
-        if wanted == "CANCELLED":
-            self.cancelled = True
+            state, _, grace_s = wanted.partition(" ")
+            self.cancelled = self.cancelled or state == "CANCELLED"
+            self.grace_s = float(grace_s) if grace_s else self.grace_s
         if self.fenced or self.cancelled:
             self._wake_main()
 

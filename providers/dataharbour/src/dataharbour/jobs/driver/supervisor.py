@@ -140,7 +140,9 @@ class Supervisor:
             if self._stop is None:
                 self._stop = self._reason(fence_in, limit)
                 if self._stop is not None:
-                    ending.begin(self._stop)
+                    cancelled = self._stop is Stop.CANCELLED
+                    grace_s = self.reporter.grace_s if cancelled else self.spec.grace_s
+                    ending.begin(self._stop, grace_s=grace_s)
             elif fence_in <= 0 or self.reporter.fenced:
                 ending.kill()  # whatever it was given time for
             waits = [fence_in, ending.step()]
@@ -280,11 +282,18 @@ class _Ending:
         self._interrupter: subprocess.Popen[bytes] | None = None
         self._terminate_at: float | None = None
         self._kill_at: float | None = None
+        self._grace_s = spec.grace_s
         self.released = False  # the session on the Connect server
 
-    def begin(self, reason: Stop) -> None:
-        """Start to end the child; a fenced one is killed at once."""
+    def begin(self, reason: Stop, *, grace_s: float) -> None:
+        """Start to end the child; a fenced one is killed at once.
+
+        Args:
+            reason: why.
+            grace_s: seconds from SIGTERM to SIGKILL.
+        """
         self._note(f"ending the driver: {reason.value}")
+        self._grace_s = grace_s
         now = time.monotonic()
         if reason is Stop.FENCED:
             self.kill()
@@ -303,7 +312,7 @@ class _Ending:
             self._interrupter, self._terminate_at = None, now
         if self._terminate_at is not None and now >= self._terminate_at:
             process.signal_group(self._child, signal.SIGTERM)
-            self._terminate_at, self._kill_at = None, now + self._spec.grace_s
+            self._terminate_at, self._kill_at = None, now + self._grace_s
         if self._kill_at is not None and now >= self._kill_at:
             self.kill()
         due = [at for at in (self._terminate_at, self._kill_at) if at is not None]

@@ -72,7 +72,8 @@ begin
     return true;
 end $$;
 
--- Another 30 seconds; says what the run's owner wants, or null: stop, this attempt is over.
+-- Another 30 seconds; says what the run's owner wants (`CANCELLED 30`: within 30 seconds), or null: stop,
+-- this attempt is over.
 create function driver.renew(attempt_id uuid, token text) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -85,7 +86,8 @@ begin
     update public.attempt set lease_until = clock_timestamp() + interval '30 seconds' where id = mine.id;
     update public.run set detail = 'RUNNING', changed_at = clock_timestamp()
         where id = mine.run_id and detail = 'LOST';
-    select desired into wanted from public.run where id = mine.run_id;
+    select concat_ws(' ', desired, case when desired = 'CANCELLED' then grace_s end)
+        into wanted from public.run where id = mine.run_id;
     return wanted;
 end $$;
 

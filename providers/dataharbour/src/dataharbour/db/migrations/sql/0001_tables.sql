@@ -13,6 +13,7 @@ create table public.run (
     outputs            jsonb       not null default '[]',
     expectations       text,
     timeout_s          double precision check (timeout_s > 0),
+    grace_s            double precision check (grace_s >= 0), -- what a cancelled driver gets; null: its own
     dag_id             text        not null,
     dag_run_id         text        not null,
     task_id            text        not null,

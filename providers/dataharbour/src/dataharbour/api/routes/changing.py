@@ -1,0 +1,135 @@
+"""Change a run that is there: cancel it, or start the same again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from dataharbour.api.accept import Submission, accept_run
+from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.keys import fingerprint
+from dataharbour.api.problems import InvalidRequest
+from dataharbour.api.resources import ONE_OFF_DAG, dag_of, run_resource
+from dataharbour.api.routes.runs import visible_run
+from dataharbour.api.routes.starting import (
+    REPLAYED_RESPONSE,
+    IdempotencyKey,
+    accepted,
+    etag,
+    key_or_new,
+)
+from dataharbour.api.schemas import CancelRun, RunResource
+from dataharbour.api.services import Services, ServicesDep
+from dataharbour.errors import Conflict
+from dataharbour.jobs.applications import resolve_application
+from dataharbour.jobs.model import Detail, Run, State, request_of
+from dataharbour.jobs.states import terminal
+
+IfMatch = Annotated[
+    str | None,
+    Header(description="The run's ETag: refuse (412) if it has changed since it was read."),
+]
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+
+@router.post("/{run_id}:cancel", status_code=202)
+def cancel_run(
+    run_id: str,
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    caller: CallerDep,
+    body: CancelRun | None = None,
+    if_match: IfMatch = None,
+) -> RunResource:
+    """Ask for the end of a run. It is CANCELLED once its driver has stopped.
+
+    The same call again changes nothing.
+    """
+    run = visible_run(services, caller, run_id)
+    caller.check_may_trigger(run.dag_id)
+    grace_s = body.grace_s if body else None
+    run = services.runs.by(f"user:{caller.name}").cancel(
+        run.id, grace_s=grace_s, version=_version(if_match), now=services.now()
+    )
+    if terminal(run.detail) and run.detail is not Detail.CANCELLED:
+        raise Conflict(
+            f"The run {run.id} is {run.detail}; it has ended and cannot be cancelled.",
+            "To run it again: POST runs/ID:retry, or start a new run of the job.",
+        )
+    response.headers["ETag"] = etag(run)
+    return run_resource(run, mount=request.scope.get("root_path", ""))
+
+
+@router.post(
+    "/{run_id}:retry", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE
+)
+async def retry_run(
+    run_id: str,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+) -> JSONResponse:
+    """Start what a run was again, after it has ended badly: a new run with the same request.
+
+    The application is taken as it is now.
+    """
+    key = key_or_new(idempotency_key)
+    submission = await run_in_threadpool(_again, services, caller, run_id, key)
+    run, replayed = await accept_run(services, submission, caller=caller)
+    return accepted(request, run, replayed=replayed, key=key)
+
+
+def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submission:
+    run = visible_run(services, caller, run_id)
+    if run.dag_id != dag_of(run.job):
+        raise Conflict(
+            f"The run {run.id} belongs to the DAG {run.dag_id!r}, which decides what it runs.",
+            "Clear its task in Airflow.",
+        )
+    if run.dag_id == ONE_OFF_DAG:
+        caller.check_may_operate("start any application")
+    caller.check_may_trigger(run.dag_id)
+    if not terminal(run.detail) or run.state is State.SUCCEEDED:
+        raise Conflict(
+            f"The run {run.id} is {run.detail}; only one that has failed can be retried.",
+            "Wait for its end, or start a new run of the job.",
+        )
+    request = request_of(run)
+    application = resolve_application(request.application, services.settings.applications)
+    return Submission(
+        request=request,
+        application_sha256=application.sha256,
+        dag_conf=_dag_conf(run),
+        key=key,
+        fingerprint=fingerprint(["retry", str(run.id)]),
+        retry_of=run.id,
+    )
+
+
+def _dag_conf(run: Run) -> dict[str, Any]:
+    """What the DAG run shows; what runs is in our row."""
+    if run.job is not None:
+        return dict(run.params)
+    return {
+        "application": run.application,
+        "args": list(run.args),
+        "conf": dict(run.conf),
+        "backend": run.backend,
+        "labels": dict(run.labels),
+        "timeout_s": run.timeout_s,
+    }
+
+
+def _version(if_match: str | None) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    number = if_match.strip().removeprefix("W/").strip('"')
+    if not number.isdecimal() or len(number) > 9:
+        raise InvalidRequest(f"If-Match: {if_match[:60]!r} is no ETag of a run.", 'E.g. "3".')
+    return int(number)
