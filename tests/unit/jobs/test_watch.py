@@ -142,3 +142,35 @@ def test_the_deadline_is_kept(database, grant, claim, monkeypatch):
 def test_an_attempt_that_is_not_there_is_an_error(database):
     with pytest.raises(RunNotFound, match="no attempt"):
         settle(database, uuid4())
+
+
+def test_a_hundred_waits_share_one_connection(database, store, new_run):
+    """As many deferred runs as there are must not use up the server's connections."""
+    grants = [store.start_attempt(new_run().id, backend="plain", now=NOW) for _ in range(100)]
+
+    async def watch_all() -> tuple[list[Outcome], int]:
+        waits = [
+            asyncio.create_task(
+                watch.until_settled(
+                    database,
+                    grant.attempt_id,
+                    patience=patience(timeout_s=None, now=time.time()),
+                    on_look=lambda state: None,
+                )
+            )
+            for grant in grants
+        ]
+        await asyncio.sleep(1.5)
+        with psycopg.connect(database) as connection:
+            [connections] = connection.execute(
+                "select count(*) from pg_stat_activity "
+                "where application_name = 'dataharbour trigger' and datname = current_database()"
+            ).fetchone()
+            connection.execute("update attempt set state = 'FAILED', ended_at = now()")
+            for grant in grants:
+                connection.execute("select pg_notify('dataharbour_run', %s)", [str(grant.run_id)])
+        return await asyncio.wait_for(asyncio.gather(*waits), 5), connections
+
+    outcomes, connections = asyncio.run(watch_all())
+    assert set(outcomes) == {Outcome.ENDED}
+    assert connections == 1

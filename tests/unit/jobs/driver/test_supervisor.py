@@ -237,6 +237,29 @@ def test_the_application_may_clean_up_when_it_is_cancelled(launch, store: RunSto
     assert "cleaned up" in driver.lines()
 
 
+STUBBORN = """
+    import os, signal, time
+    signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+    print("pid", os.getpid(), flush=True)
+    for _ in range(100):
+        time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize(("grace_s", "at_least_s", "at_most_s"), [(0, 0, 3), (4, 4, 8)])
+def test_a_cancelled_application_has_as_long_as_the_caller_says(
+    launch, store: RunStore, grace_s, at_least_s, at_most_s
+):
+    driver = launch(STUBBORN)
+    child = pid_of_child(driver)
+    now = store.get(driver.grant.run_id).created_at
+    asked = time.monotonic()
+    store.cancel(driver.grant.run_id, grace_s=grace_s, now=now)
+    assert driver.end().observed is Detail.CANCELLED
+    assert at_least_s <= time.monotonic() - asked < at_most_s
+    assert is_gone(child)
+
+
 def test_a_supervisor_that_is_told_to_stop_says_so(launch):
     driver = launch(SLEEPER)
     child = pid_of_child(driver)

@@ -135,7 +135,7 @@ def submitted(
 
 def state(connection: AnyConnection, attempt_id: UUID) -> AttemptState:
     """See `RunStore.attempt_state`."""
-    values = {"attempt_id": attempt_id, "run_id": None}
+    values = {"attempt_ids": [attempt_id], "run_id": None}
     row = fetch_one(connection, statement("attempt_state"), values)
     if row is None:
         raise _unknown(attempt_id)

@@ -22,7 +22,7 @@ _GRACE_S = 0.2  # look a moment after the lease is over, not a moment before
 def wait_for_end(connection: AnyConnection, run_id: UUID, *, timeout_s: float) -> AttemptState:
     """See `RunStore.wait`."""
     deadline = time.monotonic() + timeout_s
-    newest = {"attempt_id": None, "run_id": run_id}
+    newest = {"attempt_ids": None, "run_id": run_id}
     connection.execute(f"listen {CHANNEL}")
     connection.commit()  # LISTEN holds from the commit on, so look only afterwards
     try:

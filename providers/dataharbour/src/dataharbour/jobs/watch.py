@@ -1,5 +1,6 @@
-"""Wait for the end of an attempt without a thread: for Airflow's triggerer.
+"""Wait for the ends of attempts without a thread: for Airflow's triggerer.
 
+All waits of a process share one connection, and are looked at by one query.
 Reads only. Survives restarts of the database; two watchers of one attempt do
 no harm.
 """
@@ -9,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +30,8 @@ from dataharbour.jobs.statements import statement
 from dataharbour.jobs.waiting import CHANNEL
 
 _LOOK_EVERY_S = 10.0  # as often as a driver renews its lease; news of an end comes at once
+_TURN_S = 0.5  # how soon a new wait is looked at for the first time
+_GATHER_S = 0.05  # news that come together are looked at together
 _RECONNECT_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -44,46 +48,127 @@ async def until_settled(
         conninfo: libpq string of the database `dataharbour`.
         attempt_id: the attempt.
         patience: how long to wait for what.
-        on_look: told each state that was read, at most about every ten seconds.
+        on_look: told each state that was read, at least about every ten seconds.
 
     Raises:
         RunNotFound: there is no such attempt.
     """
-    while True:
-        try:
-            async with _listening(conninfo) as connection:
-                return await _settled(connection, attempt_id, patience, on_look)
-        except psycopg.OperationalError as error:
-            log.warning("PostgreSQL is away, looking again in %s s: %s", _RECONNECT_S, error)
-            await asyncio.sleep(_RECONNECT_S)
+    loop = asyncio.get_running_loop()
+    watcher = _watchers.setdefault((id(loop), conninfo), _Watcher(conninfo))
+    wait = _Wait(attempt_id, patience, on_look, loop.create_future())
+    watcher.add(wait)
+    try:
+        return await wait.settled
+    finally:
+        watcher.remove(wait)
+        if not watcher.waits:
+            _watchers.pop((id(loop), conninfo), None)
+            watcher.close()
 
 
-async def _settled(
-    connection: AsyncConnection[Any], attempt_id: UUID, patience: Patience, on_look: OnLook
-) -> Outcome:
-    query, values = statement("attempt_state"), {"attempt_id": attempt_id, "run_id": None}
-    while True:
-        cursor = connection.cursor(row_factory=dict_row)
-        row = await (await cursor.execute(query, values)).fetchone()
-        if row is None:
-            raise RunNotFound(f"There is no attempt {attempt_id}.", "List the runs.")
-        attempt, run_id = attempt_of(row), str(row["run_id"])
-        now = time.time()
-        alive = None if attempt.external_id is None else driver_is_alive(attempt.external_id)
-        settled = outcome(attempt, patience=patience, alive=alive, now=now)
-        if settled is not None:
-            return settled
-        on_look(attempt)
-        await _sleep(connection, run_id)
+@dataclass(eq=False)
+class _Wait:
+    """One that waits.
+
+    Attributes:
+        due_at: when its attempt is to be looked at next (monotonic); at once, to begin with.
+        run_id: as far as it is known.
+    """
+
+    attempt_id: UUID
+    patience: Patience
+    on_look: OnLook
+    settled: asyncio.Future[Outcome]
+    due_at: float = 0.0
+    run_id: str | None = None
 
 
-async def _sleep(connection: AsyncConnection[Any], run_id: str) -> None:
-    """Until the run is named on the channel, or it is time for another look."""
-    until = time.monotonic() + _LOOK_EVERY_S
-    while (left_s := until - time.monotonic()) > 0:
-        async for notice in connection.notifies(timeout=left_s, stop_after=1):
-            if notice.payload == run_id:
+@dataclass(eq=False)
+class _Watcher:
+    """The waits of one event loop on one database."""
+
+    conninfo: str
+    waits: set[_Wait] = field(default_factory=set)
+    _task: asyncio.Task[None] | None = None
+
+    def add(self, wait: _Wait) -> None:
+        self.waits.add(wait)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="dataharbour watch")
+
+    def remove(self, wait: _Wait) -> None:
+        self.waits.discard(wait)
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with _listening(self.conninfo) as connection:
+                    for wait in self.waits:
+                        wait.due_at = 0.0  # news were lost while nobody listened
+                    while True:
+                        await self._look(connection)
+                        await self._listen(connection)
+            except psycopg.OperationalError as error:
+                log.warning("PostgreSQL is away, looking again in %s s: %s", _RECONNECT_S, error)
+                await asyncio.sleep(_RECONNECT_S)
+            except Exception as error:  # nobody else would tell the waits
+                for wait in self.waits:
+                    if not wait.settled.done():
+                        wait.settled.set_exception(error)
                 return
+
+    async def _look(self, connection: AsyncConnection[Any]) -> None:
+        """Read all attempts that are due in one query."""
+        began = time.monotonic()
+        due = [wait for wait in self.waits if wait.due_at <= began and not wait.settled.done()]
+        if not due:
+            return
+        values = {"attempt_ids": list({wait.attempt_id for wait in due}), "run_id": None}
+        cursor = connection.cursor(row_factory=dict_row)
+        rows = await (await cursor.execute(statement("attempt_state"), values)).fetchall()
+        found = {row["attempt_id"]: row for row in rows}
+        for wait in due:
+            wait.due_at = began + _LOOK_EVERY_S
+            _tell(wait, found.get(wait.attempt_id))
+
+    async def _listen(self, connection: AsyncConnection[Any]) -> None:
+        """Until there is news, or an attempt is due."""
+        next_at = min((wait.due_at for wait in self.waits), default=float("inf"))
+        timeout_s = min(max(next_at - time.monotonic(), 0.0), _TURN_S)
+        news = {note.payload async for note in connection.notifies(timeout=timeout_s, stop_after=1)}
+        if not news.isdisjoint(self._runs()):
+            news |= {note.payload async for note in connection.notifies(timeout=_GATHER_S)}
+        for wait in self.waits:
+            if wait.run_id in news:
+                wait.due_at = 0.0
+
+    def _runs(self) -> Iterable[str]:
+        return (wait.run_id for wait in self.waits if wait.run_id is not None)
+
+
+_watchers: dict[tuple[int, str], _Watcher] = {}  # by event loop and database
+
+
+def _tell(wait: _Wait, row: dict[str, Any] | None) -> None:
+    """Settle a wait, or report what was seen."""
+    if wait.settled.done():
+        return
+    if row is None:
+        wait.settled.set_exception(
+            RunNotFound(f"There is no attempt {wait.attempt_id}.", "List the runs.")
+        )
+        return
+    attempt, wait.run_id = attempt_of(row), str(row["run_id"])
+    alive = None if attempt.external_id is None else driver_is_alive(attempt.external_id)
+    settled = outcome(attempt, patience=wait.patience, alive=alive, now=time.time())
+    if settled is None:
+        wait.on_look(attempt)
+    else:
+        wait.settled.set_result(settled)
 
 
 @asynccontextmanager
