@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -217,3 +217,33 @@ class Problem(BaseModel):
     detail: str
     remedy: str
     errors: list[ProblemDetail]
+
+
+class DashboardStats(BaseModel):
+    """How runs stand. Rates and durations are null where there is nothing to measure."""
+
+    since: datetime
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    success_rate: float | None
+    duration_p50_s: float | None
+    duration_p95_s: float | None
+
+
+class DayResource(BaseModel):
+    """The runs that ended on one day (UTC)."""
+
+    day: date
+    succeeded: int
+    failed: int
+    cancelled: int
+    duration_p50_s: float | None
+
+
+class DashboardTrends(BaseModel):
+    """Days, oldest first."""
+
+    items: list[DayResource]

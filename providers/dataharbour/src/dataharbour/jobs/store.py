@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from dataharbour.jobs import attempts, ending, listing, logs, opening, waiting
+from dataharbour.jobs import attempts, ending, figures, listing, logs, opening, waiting
 from dataharbour.jobs.attempts import RightToPublish
+from dataharbour.jobs.figures import Day, Stats
 from dataharbour.jobs.model import (
     AttemptGrant,
     AttemptState,
@@ -38,6 +39,7 @@ from dataharbour.jobs.transitions import read_run
 ConnectRuns = Callable[[], AbstractContextManager[AnyConnection]]
 Events = list[Event]
 Runs = list[Run]
+Days = list[Day]
 
 
 class RunStore:
@@ -390,6 +392,16 @@ class RunStore:
                 dag_ids=dag_ids,
                 labels=labels,
             )
+
+    def stats(self, dag_ids: Collection[str], *, since: datetime) -> Stats:
+        """How the runs of some DAGs stand, and how those fared that ended since a moment."""
+        with self._connect() as connection:
+            return figures.stats(connection, dag_ids, since=since)
+
+    def trends(self, dag_ids: Collection[str], *, days: int, today: date) -> Days:
+        """The runs of some DAGs that ended on each of the last `days` days (UTC), oldest first."""
+        with self._connect() as connection:
+            return figures.trends(connection, dag_ids, days=days, today=today)
 
     @contextmanager
     def _connect(self) -> Iterator[AnyConnection]:

@@ -46,6 +46,7 @@ create unique index run_idempotency_key on public.run (principal, dag_id, idempo
     where idempotency_key is not null and is_current;
 create index run_by_job on public.run (job, id desc);
 create index run_by_dag on public.run (dag_id, id desc);
+create index run_by_end on public.run (ended_at) where ended_at is not null;
 create index run_by_labels on public.run using gin (labels jsonb_path_ops);
 create index run_active on public.run (detail, changed_at)
     where detail not in ('SUCCEEDED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'SKIPPED');
