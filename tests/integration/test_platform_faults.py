@@ -91,6 +91,8 @@ def test_ctrl_c_ends_a_start_at_once_and_destroy_leaves_the_vault_elsewhere():
             stderr=subprocess.PIPE,
             process_group=0,
             text=True,
+            # A shell's background job, which a test run may be, ignores interrupts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             deadline = time.monotonic() + 120
@@ -100,7 +102,7 @@ def test_ctrl_c_ends_a_start_at_once_and_destroy_leaves_the_vault_elsewhere():
                 time.sleep(0.05)
             os.kill(spark[0], signal.SIGSTOP)  # `up` would wait for it until its time is over
             os.killpg(start.pid, signal.SIGINT)  # as a terminal does
-            assert start.wait(60) == 130
+            assert start.wait(60) == 130, start.stderr.read()
         finally:
             for pid in launch.marked(str(home.root), service="spark"):
                 os.kill(pid, signal.SIGCONT)

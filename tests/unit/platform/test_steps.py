@@ -49,7 +49,16 @@ def test_after_a_failure_nothing_new_starts_and_the_error_comes_out():
     assert ran == []
 
 
+@pytest.fixture
+def interruptible():
+    """A test run in a shell's background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("end", ["a failure", "Ctrl-C"])
+@pytest.mark.usefixtures("interruptible")
 def test_a_step_that_waits_ends_with_the_others(end):
     stop, waits, stream = threading.Event(), threading.Event(), io.StringIO()
 
