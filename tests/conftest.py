@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 DRIVER_PASSWORD = "driver-password-of-the-tests"
 
 
+# Fixtures that start a server or a program of some weight; `harbour check` leaves their tests out.
+STARTERS = {"postgres", "platform", "connect_server", "lake_bucket", "supervised"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start something, so that the quick ones can be run alone."""
+    for item in items:
+        if STARTERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("service")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL 18 of its own; the conninfo of its superuser."""

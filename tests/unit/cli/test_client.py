@@ -93,9 +93,9 @@ def test_half_an_environment_is_refused(name):
         load_client({name: "x"})
 
 
-def test_without_a_platform_the_remedy_is_to_start_one(tmp_path):
+def test_without_a_platform_the_remedy_is_to_start_one(no_platform):
     with pytest.raises(Unavailable, match="does not run") as caught:
-        load_client({"HARBOUR_HOME": str(tmp_path)})
+        load_client({"HARBOUR_HOME": str(no_platform)})
     assert "harbour up" in caught.value.remedy
 
 

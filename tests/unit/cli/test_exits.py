@@ -15,9 +15,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 
 
 @pytest.fixture
-def harbour(tmp_path, monkeypatch):
+def harbour(no_platform, monkeypatch):
     """Runs a verb where no platform is."""
-    monkeypatch.setenv("HARBOUR_HOME", str(tmp_path))
+    monkeypatch.setenv("HARBOUR_HOME", str(no_platform))
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 

@@ -97,7 +97,7 @@ def run(detail: Detail, desired: Desired = Desired.SUCCEEDED) -> Run:
         (Detail.FINALIZING, Step.ADOPT),
         (Detail.LOST, Step.ADOPT),
         (Detail.AMBIGUOUS, Step.ADOPT),
-        *((end, Step.REFUSE) for end in TERMINAL),
+        *((end, Step.REFUSE) for end in sorted(TERMINAL)),
     ],
 )
 def test_a_task_does_what_the_state_of_its_run_asks_for(detail, expected):

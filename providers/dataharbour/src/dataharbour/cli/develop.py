@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+_QUICK = "not integration and not spark and not browser and not service"
+
 
 def run_tests(root: Path, arguments: list[str]) -> int:
     """All tests, by pytest. Returns its exit code."""
@@ -23,7 +25,7 @@ def run_checks(root: Path) -> int:
         [f"{bin_dir}/uv", "lock", "--check", "--offline", "--quiet"],
         [f"{bin_dir}/lint-imports", "--no-logo"],
         [python, "-m", "mypy"],
-        [python, "-m", "pytest", "-q", "-m", "not integration and not spark and not browser"],
+        [python, "-m", "pytest", "-q", "-n", "2", "-m", _QUICK],
     ]
     for command in commands:
         began = time.monotonic()
