@@ -218,3 +218,24 @@ def test_everybody_who_is_signed_in_may_read(server):
     with server.client("viewer") as client:
         for path in ("jobs", "jobs/hello", "runs", f"runs/{run_id}", f"runs/{run_id}/logs"):
             assert client.get(f"/api/v1/{path}").status_code == 200, path
+
+
+def test_runs_are_narrowed_by_user_and_time(server, admin):
+    first = admin.post("/api/v1/runs", json={"application": "hello.py"}).json()
+    with server.client("op") as op:
+        second = op.post("/api/v1/runs", json={"application": "hello.py"}).json()
+
+    def listed(**params):
+        answer = admin.get("/api/v1/runs", params=params)
+        assert answer.status_code == 200, answer.text
+        return [run["id"] for run in answer.json()["items"]]
+
+    assert listed(user="op") == [second["id"]]
+    assert listed(since=second["created_at"]) == [second["id"]]
+    assert listed(until=second["created_at"]) == [first["id"]]
+    assert listed(user="op", until=second["created_at"]) == []
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "until=2026-01-01T00:00:00"])
+def test_a_time_without_its_zone_is_refused(admin, query):
+    assert admin.get(f"/api/v1/runs?{query}").status_code == 422

@@ -24,6 +24,7 @@ from dataharbour.jobs.model import (
     Failure,
     FailureClass,
     Output,
+    RunFilter,
     RunRequest,
     State,
 )
@@ -686,12 +687,18 @@ def test_a_full_last_page_has_no_next(store, many):
 
 
 def test_runs_are_filtered(store, many):
-    assert ids(store.list(limit=9, state=State.FAILED)) == [many[0]]
-    assert ids(store.list(limit=9, job="job1")) == many[5::-2]
-    assert ids(store.list(limit=9, labels={"n": "1", "x": "y"})) == [many[4], many[1]]
-    assert ids(store.list(limit=9, dag_ids=["job__job0"], state=State.QUEUED)) == many[6:1:-2]
-    assert ids(store.list(limit=9, dag_ids=[])) == []
-    assert ids(store.list(limit=2, job="job0", cursor=str(many[6]))) == [many[4], many[2]]
+    assert ids(store.list(RunFilter(state=State.FAILED), limit=9)) == [many[0]]
+    assert ids(store.list(RunFilter(job="job1"), limit=9)) == many[5::-2]
+    assert ids(store.list(RunFilter(labels={"n": "1", "x": "y"}), limit=9)) == [many[4], many[1]]
+    assert (
+        ids(store.list(RunFilter(dag_ids=["job__job0"], state=State.QUEUED), limit=9))
+        == many[6:1:-2]
+    )
+    assert ids(store.list(RunFilter(dag_ids=[]), limit=9)) == []
+    assert ids(store.list(RunFilter(job="job0"), limit=2, cursor=str(many[6]))) == [
+        many[4],
+        many[2],
+    ]
 
 
 @pytest.mark.parametrize("cursor", ["x", "' or 1=1 --", "", "1"])

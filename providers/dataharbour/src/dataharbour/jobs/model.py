@@ -6,7 +6,7 @@ Pure: values only. `states` says which change is allowed, `store` keeps them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -285,6 +285,29 @@ class Page(Generic[T]):
 
     items: list[T]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are wanted; every field narrows it further, None does not.
+
+    Attributes:
+        state: runs in this state.
+        job: runs of this declared job.
+        dag_ids: runs of these DAGs; empty for none at all.
+        labels: runs that carry all of these.
+        principal: runs that this user wanted.
+        since: runs made at this moment or later.
+        until: runs made before this moment.
+    """
+
+    state: State | None = None
+    job: str | None = None
+    dag_ids: Collection[str] | None = None
+    labels: Mapping[str, str] | None = None
+    principal: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def request_of(run: Run) -> RunRequest:

@@ -29,8 +29,8 @@ from dataharbour.jobs.model import (
     LogPage,
     Page,
     Run,
+    RunFilter,
     RunRequest,
-    State,
 )
 from dataharbour.jobs.rows import columns_of, event_of, run_of
 from dataharbour.jobs.statements import AnyConnection, fetch_all, fetch_one, statement
@@ -40,6 +40,7 @@ ConnectRuns = Callable[[], AbstractContextManager[AnyConnection]]
 Events = list[Event]
 Runs = list[Run]
 Days = list[Day]
+EVERY_RUN = RunFilter()
 
 
 class RunStore:
@@ -360,38 +361,20 @@ class RunStore:
             return logs.read_page(connection, run, cursor=cursor, limit=limit)
 
     def list(
-        self,
-        *,
-        limit: int,
-        cursor: str | None = None,
-        state: State | None = None,
-        job: str | None = None,
-        dag_ids: Collection[str] | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, wanted: RunFilter = EVERY_RUN, *, limit: int, cursor: str | None = None
     ) -> Page[Run]:
         """Runs, newest first.
 
         Args:
+            wanted: which.
             limit: most items of a page, at least 1.
             cursor: `next` of the page before.
-            state: only runs in this state.
-            job: only runs of this declared job.
-            dag_ids: only runs of these DAGs; None for all, empty for none.
-            labels: only runs that carry all of these.
 
         Raises:
             ConfigError: the cursor is not one that an earlier page gave.
         """
         with self._connect() as connection:
-            return listing.list_runs(
-                connection,
-                limit=limit,
-                cursor=cursor,
-                state=state,
-                job=job,
-                dag_ids=dag_ids,
-                labels=labels,
-            )
+            return listing.list_runs(connection, wanted, limit=limit, cursor=cursor)
 
     def stats(self, dag_ids: Collection[str], *, since: datetime) -> Stats:
         """How the runs of some DAGs stand, and how those fared that ended since a moment."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
@@ -30,7 +32,7 @@ from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import RunNotFound
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.conf import check_conf
-from dataharbour.jobs.model import Run, RunRequest, State
+from dataharbour.jobs.model import Run, RunFilter, RunRequest, State
 from dataharbour.jobs.placeholders import resolve_args
 from dataharbour.jobs.states import terminal
 
@@ -41,10 +43,25 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of the page.
 Cursor = Annotated[Text | None, Query(description="`next` of the page before.")]
 StateFilter = Annotated[State | None, Query(description="Only runs in this state.")]
 LabelFilter = Annotated[
-    list[Text], Query(alias="label", description="NAME=VALUE; given twice: both.")
+    Sequence[Text], Query(alias="label", description="NAME=VALUE; given twice: both.")
 ]
 
 router = APIRouter(tags=["runs"])
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """The filters that both lists have; they combine."""
+
+    state: StateFilter = None
+    labels: LabelFilter = ()
+    user: Annotated[Text | None, Query(description="Only runs that this user wanted.")] = None
+    since: Annotated[AwareDatetime | None, Query(description="Only runs made then or later.")] = (
+        None
+    )
+    until: Annotated[AwareDatetime | None, Query(description="Only runs made before.")] = None
+    cursor: Cursor = None
+    limit: Limit = 100
 
 
 @router.get("/runs")
@@ -52,15 +69,11 @@ def list_runs(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    state: StateFilter = None,
+    narrowed: Annotated[Narrowed, Depends()],
     job: Annotated[Text | None, Query(description="Only runs of this job.")] = None,
-    labels: LabelFilter = [],  # noqa: B006 (FastAPI copies it)
-    cursor: Cursor = None,
-    limit: Limit = 100,
 ) -> RunList:
     """The runs that the caller may see, newest first."""
-    filters = {"state": state, "job": job, "labels": _labels(labels)}
-    return _page(request, services, caller, limit=limit, cursor=cursor, **filters)
+    return _page(request, services, caller, narrowed, job=job)
 
 
 @router.get("/jobs/{name}/runs")
@@ -69,15 +82,11 @@ def list_runs_of_job(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    state: StateFilter = None,
-    labels: LabelFilter = [],  # noqa: B006
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    narrowed: Annotated[Narrowed, Depends()],
 ) -> RunList:
     """The runs of one job, newest first."""
     visible_jobs(services, caller, name)
-    filters = {"state": state, "job": name, "labels": _labels(labels)}
-    return _page(request, services, caller, limit=limit, cursor=cursor, **filters)
+    return _page(request, services, caller, narrowed, job=name)
 
 
 @router.post("/runs", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE)
@@ -138,10 +147,19 @@ def visible_run(services: Services, caller: Caller, run_id: str) -> Run:
 
 
 def _page(
-    request: Request, services: Services, caller: Caller, *, limit: int, **filters: Any
+    request: Request, services: Services, caller: Caller, narrowed: Narrowed, *, job: str | None
 ) -> RunList:
     """A page of the runs whose DAGs the caller may see; a job can run in several DAGs."""
-    page = services.runs.list(limit=limit, dag_ids=caller.readable_dags(), **filters)
+    wanted = RunFilter(
+        state=narrowed.state,
+        job=job,
+        dag_ids=caller.readable_dags(),
+        labels=_labels(narrowed.labels),
+        principal=narrowed.user,
+        since=narrowed.since,
+        until=narrowed.until,
+    )
+    page = services.runs.list(wanted, limit=narrowed.limit, cursor=narrowed.cursor)
     mount = request.scope.get("root_path", "")
     return RunList(items=[run_resource(run, mount=mount) for run in page.items], next=page.next)
 
