@@ -94,7 +94,7 @@ def test_submit_starts_any_application(harbour, server):
 def test_submit_and_follow_prints_the_log_and_how_it_ended(harbour, worker):
     done = harbour("submit", "hello", "--follow")
     assert (done.exit_code, done.stdout) == (0, "hello\nworld\n")
-    assert done.stderr.count("-- SUCCEEDED (SUCCEEDED)") == 1
+    assert done.stderr.count("-- succeeded") == 1
     assert "succeeded after" in done.stderr
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -45,7 +47,10 @@ def test_a_broken_file_takes_away_only_its_own_dag(declare, parse, broken):
     declare("bad", **broken)
     bag = parse()
     assert sorted(bag.dags) == ["job__good", "run_reconciliation", "spark_job"]
-    assert bag.import_errors == {}
+    shown = {Path(file).name: text for file, text in bag.import_errors.items()}
+    assert "jobs.py" not in shown
+    only_airflow_knows = "format" in str(broken)
+    assert ("bad: " in shown.get("broken_jobs.py", "")) is not only_airflow_knows
 
 
 def test_without_jobs_there_is_the_one_off_dag(declare, parse):

@@ -15,7 +15,8 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from dataharbour import settings
-from dataharbour.jobs.declared import JobSpec, load_jobs
+from dataharbour.errors import JobInvalid
+from dataharbour.jobs.declared import DeclaredJobs, JobSpec, load_jobs
 from dataharbour.operators.spark_job import SparkJobOperator
 
 TASK_ID = "run"
@@ -27,10 +28,10 @@ log = logging.getLogger(__name__)
 def job_dags() -> dict[str, DAG]:
     """One DAG per declared job, by DAG id; a broken file takes away only its own.
 
-    What is broken is said in the log of the DAG processor; ``harbour doctor`` and
-    the list of jobs show it to people.
+    What is broken is among Airflow's import errors (`refuse_broken_jobs`), in the
+    list of jobs and in ``harbour doctor``.
     """
-    declared = load_jobs(*settings.load().job_folders)
+    declared = _declared()
     dags: dict[str, DAG] = {}
     errors: dict[str, object] = dict(declared.errors)
     for name, spec in sorted(declared.jobs.items()):
@@ -41,6 +42,25 @@ def job_dags() -> dict[str, DAG]:
     for name, found in sorted(errors.items()):
         log.error("Job %s has no DAG: %s", name, found)
     return dags
+
+
+def refuse_broken_jobs() -> None:
+    """Raise what is wrong with the job files, all in one.
+
+    Raises:
+        JobInvalid: some job file is broken.
+    """
+    errors = _declared().errors
+    if errors:
+        listed = "\n".join(f"{name}: {error.problem}" for name, error in sorted(errors.items()))
+        raise JobInvalid(
+            f"{len(errors)} broken job files:\n{listed}",
+            "Correct them; include/schemas/job.schema.json describes every field.",
+        )
+
+
+def _declared() -> DeclaredJobs:
+    return load_jobs(*settings.load().job_folders)
 
 
 def job_dag(spec: JobSpec) -> DAG:

@@ -26,7 +26,7 @@ from dataharbour.errors import (
 if TYPE_CHECKING:
     import httpx
 
-RETRIES_S = (0.5, 1.0, 2.0, 4.0)  # waits before a request is sent again
+RETRIES_S = (0.5, 1.0, 2.0, 4.0, *([5.0] * 10))  # waits before a request is sent again
 RECONNECT_FOR_S = 60.0  # how long an event stream may bring nothing
 RECONNECT_AFTER_S = 1.0
 

@@ -226,10 +226,14 @@ def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: b
     if ended["state"] != "SUCCEEDED":
         failure = ended["failure"] or {"class": "", "message": "no reason was recorded"}
         raise JobFailed(
-            f"The run is {ended['state']}: {failure['class']} {failure['message']}",
+            f"The run is {ended['state']}: {failure['class']} {_first_line(failure['message'])}",
             f"Its log: harbour job logs {run['id']}",
         )
     _say(f"The run succeeded after {ended['duration_s'] or 0:.1f} s.")
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0][:500]
 
 
 def _follow(client: Client, run_id: str, *, write: Callable[[Mapping[str, Any]], None]) -> None:
@@ -243,7 +247,8 @@ def _follow(client: Client, run_id: str, *, write: Callable[[Mapping[str, Any]],
                 sys.stdout.flush()
             elif event.name == "state" and event.data != state:
                 state = event.data
-                _say(f"-- {state['state']} ({state['detail']})")
+                fine = "" if state["detail"] == state["state"] else f" ({state['detail'].lower()})"
+                _say(f"-- {state['state'].lower()}{fine}")
     except KeyboardInterrupt:
         _say(f"The run goes on. To follow it again: harbour job logs {run_id} --follow")
         raise typer.Exit(Exit.INTERRUPTED) from None

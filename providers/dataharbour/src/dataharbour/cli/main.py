@@ -58,15 +58,17 @@ def up(
     from dataharbour.platform.assemble import open_home
     from dataharbour.platform.layout import find_checkout
     from dataharbour.platform.report import Report
+    from dataharbour.platform.supervise import Supervisor
     from dataharbour.platform.up import up as start
 
     checkout = find_checkout()
     report = Report()
     home = open_home(checkout, report.say)
+    was_up = Supervisor(home).is_alive()
     with report.showing():
         platform = start(checkout, home, report)
     report.say(f"The platform is ready after {report.elapsed_s:.0f} s.")
-    if tour:
+    if tour and not was_up:
         first_run(platform, Report())  # its own: the steps of the start were shown
         show.table(gold_rows(platform))
     welcome(platform, report)

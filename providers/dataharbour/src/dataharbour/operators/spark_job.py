@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import (
 from dataharbour.errors import ApplicationNotAllowed, ConfigError, Conflict, JobFailed, NotFound
 from dataharbour.jobs.model import AttemptState, Output, Run, RunRequest
 from dataharbour.links.run import RunLink, RunLogLink
-from dataharbour.operators.tables import table_asset, tell_assets
+from dataharbour.operators.tables import published_lines, table_asset, tell_assets
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -255,6 +255,8 @@ class SparkJobOperator(BaseOperator):
         """Tell Airflow how it ended."""
         if concluded.failure is not None:
             raise self._error(concluded)
+        for line in published_lines(concluded.run):
+            self.log.info("%s", line)
         tell_assets(context, self.outlets, concluded.run)
         return _summary(concluded.run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
@@ -29,6 +29,15 @@ def tell_assets(context: Context, outlets: Iterable[object], run: Run) -> None:
                 **facts[outlet.uri],
                 "quality": result.get("quality"),
             }
+
+
+def published_lines(run: Run) -> Iterator[str]:
+    """What was checked and published, for the task log."""
+    result: Mapping[str, Any] = run.result or {}
+    if quality := result.get("quality"):
+        yield f"Suite {quality['suite']}: {quality['verdict']}, {quality['rules']} rules"
+    for table, facts in result.get("tables", {}).items():
+        yield f"Published {table}: {facts['rows']:,} rows, {facts['files']} files"
 
 
 def _uri(table: str) -> str:

@@ -127,6 +127,12 @@ def pools(cores: int) -> list[dict[str, Any]]:
             "description": "Spark drivers that may run at once, deferred ones included.",
         },
         {
+            "name": "dags_test",
+            "slots": 0,
+            "include_deferred": False,
+            "description": "Tasks that `airflow dags test` runs itself; the scheduler leaves them.",
+        },
+        {
             "name": "backup",
             "slots": 1,
             "include_deferred": True,

@@ -98,5 +98,5 @@ class Report:
                 mark: RenderableType = {"ready": "[green]✓", "failed": "[red]✗"}.get(state, "")
                 symbol = Spinner("dots") if state == "waiting" else mark
                 table.add_row(symbol, Text(name), Text(text[:90]))
-        table.add_row("", "", f"[dim]{time.monotonic() - self._began:.0f} s")
+        table.add_row("", "", Text(f"{time.monotonic() - self._began:.0f} s", style="dim"))
         return table

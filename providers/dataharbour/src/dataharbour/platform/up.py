@@ -41,6 +41,7 @@ from dataharbour.storage.open import open_store
 from dataharbour.storage.store import ObjectStore
 
 _START_TIMEOUT_S = 180.0
+_USUAL_START_S = 20.0  # until then, what keeps a service waiting is no news
 _LIVES = 2  # a service that was started again this often does not come up by itself
 
 
@@ -227,7 +228,7 @@ class _Start:
         wanted = airflow_config.connections(self.plan)
         self.airflow.ensure_connections(wanted)
         self.airflow.ensure_pools(airflow_config.pools(os.cpu_count() or 2))
-        return f"{len(wanted)} connections, 2 pools"
+        return f"{len(wanted)} connections, 3 pools"
 
     def _start_and_wait(self, name: str, waiting_for: Callable[[], str | None]) -> None:
         self.supervisor.start(name)
@@ -238,8 +239,10 @@ class _Start:
     ) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
         lives: dict[str, set[int]] = {service: set() for service in watched}
+        began = time.monotonic()
         while (reason := waiting_for()) is not None:
-            self.report.waiting(name, reason)
+            is_slow = time.monotonic() - began > _USUAL_START_S
+            self.report.waiting(name, f"starting; {reason}" if is_slow else "starting")
             for state in self.supervisor.states():
                 if state.name in lives and state.pid:
                     lives[state.name].add(state.pid)

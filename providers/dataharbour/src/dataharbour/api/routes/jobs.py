@@ -95,7 +95,9 @@ def visible_jobs(services: Services, caller: Caller, name: str) -> DeclaredJobs:
     declared = services.jobs()
     known = name in declared.jobs or name in declared.errors
     if not known or not caller.may_read(dag_of(name)):
-        raise JobNotFound(f"There is no job {name!r}.", "GET jobs lists them.")
+        raise JobNotFound(
+            f"There is no job {name!r}.", "List them: GET jobs, or harbour job list --jobs."
+        )
     return declared
 
 

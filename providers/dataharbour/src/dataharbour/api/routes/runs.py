@@ -136,7 +136,9 @@ def visible_run(services: Services, caller: Caller, run_id: str) -> Run:
     Raises:
         RunNotFound: no such run for this caller.
     """
-    nowhere = RunNotFound(f"There is no run {run_id[:60]!r}.", "GET runs lists them.")
+    nowhere = RunNotFound(
+        f"There is no run {run_id[:60]!r}.", "List them: GET runs, or harbour job list."
+    )
     try:
         run = services.runs.get(UUID(run_id))
     except (ValueError, RunNotFound):

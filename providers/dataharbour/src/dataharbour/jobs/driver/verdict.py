@@ -64,7 +64,12 @@ def judge(evidence: Evidence) -> Verdict:
         text = "The driver could not reach the database and stopped itself before its lease ended."
         return Verdict("FAILED", code, "INFRA", text)
     if evidence.stop is Stop.TERMINATED:
-        return Verdict("FAILED", code, "INFRA", "The driver was told to stop (SIGTERM).")
+        return Verdict(
+            "FAILED",
+            code,
+            "INFRA",
+            "The driver was told to stop (SIGTERM): the platform, or its machine, was shut down.",
+        )
     failure_class, message = _cause(evidence)
     return Verdict("FAILED", code, failure_class, message)
 
