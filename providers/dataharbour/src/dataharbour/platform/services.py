@@ -149,7 +149,7 @@ class Platform:
                 command=commands[name],
                 environment=environment,
                 directory=self.plan.home.airflow,
-                stop_wait_s=90 if name == "scheduler" else 40,
+                stop_wait_s=30,  # a task that does not end by then is taken up by its next try
             )
             for name in AIRFLOW_COMPONENTS
         ]
