@@ -151,6 +151,7 @@ def test_a_failed_run_is_started_again_as_it_was(admin, server, runs, running):
     assert again["id"] != running["id"]
     assert runs.get(again["id"]).retry_of == runs.get(running["id"]).id
     assert runs.get(again["id"]).args == ("a b",)
+    assert again["links"]["retry_of"] == running["links"]["self"]
     assert server.airflow.runs["spark_job", again["dag_run_id"]]["args"] == ["a b"]
 
 

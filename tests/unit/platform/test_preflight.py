@@ -141,5 +141,13 @@ def test_a_broken_job_file_is_a_note_with_its_name(home, tmp_path):
     assert (check.ok, check.needed) == (False, False)
 
 
+def test_a_job_without_its_application_is_a_note_with_its_name(home, tmp_path):
+    shutil.copytree(ROOT / "include", tmp_path / "include")
+    (tmp_path / "spark_jobs").mkdir()
+    check = seen(home, checkout=tmp_path)["job:flights_delays"]
+    assert (check.ok, check.needed) == (False, False)
+    assert "flights_delays.py" in check.detail
+
+
 def _nobody(name):
     raise KeyError(name)

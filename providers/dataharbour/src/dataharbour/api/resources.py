@@ -35,6 +35,7 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
         mount: path of the API, e.g. ``/dataharbour``; the links start with it.
     """
     here = f"{mount}/api/v1/runs/{run.id}"
+    repeats = {"retry_of": f"{mount}/api/v1/runs/{run.retry_of}"} if run.retry_of else {}
     return RunResource(
         id=run.id,
         job=run.job,
@@ -57,6 +58,7 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
             "logs": f"{here}/logs",
             "events": f"{here}/events",
             "airflow": f"{_airflow(mount)}/dags/{run.dag_id}/runs/{run.dag_run_id}",
+            **repeats,
         },
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dataharbour.errors import PlatformError, Unavailable
+from dataharbour.errors import DataHarbourError, PlatformError, Unavailable
 from dataharbour.platform import accounts, jars, ports
 from dataharbour.platform.assemble import find_vault
 from dataharbour.platform.bootstrap import checks
@@ -187,9 +187,16 @@ def _jars(checkout: Checkout, home: Home) -> Check:
 
 
 def _jobs(checkout: Checkout, home: Home) -> Iterator[Check]:
+    from dataharbour.jobs.applications import resolve_application
     from dataharbour.jobs.declared import load_jobs
 
     declared = load_jobs(checkout.include / "jobs", home.jobs)
     yield Check("jobs", True, f"{len(declared.jobs)} jobs are declared.", needed=False)
-    for name, error in declared.errors.items():
+    errors = dict(declared.errors)
+    for name, spec in declared.jobs.items():
+        try:
+            resolve_application(spec.application, [checkout.applications])
+        except DataHarbourError as problem:
+            errors[name] = problem
+    for name, error in errors.items():
         yield Check(f"job:{name}", False, error.problem, error.remedy, needed=False)
