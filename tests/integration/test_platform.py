@@ -56,7 +56,11 @@ def listeners(pids: set[int]) -> list[tuple[str, int]]:
     """(address in hex, port) of every listening TCP socket of `pids`."""
     inodes = set()
     for pid in pids:
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            entries = list(Path(f"/proc/{pid}/fd").iterdir())
+        except OSError:  # gone; or one that hides from all but root, as Airflow's workers do
+            continue
+        for entry in entries:
             try:
                 target = os.readlink(entry)
             except OSError:
