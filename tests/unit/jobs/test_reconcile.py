@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -72,7 +74,8 @@ def test_a_run_that_waits_for_a_retry_that_never_comes_fails(site, installation)
 
 
 def test_a_cancelled_run_without_a_task_ends_cancelled(site, installation):
-    run, _ = running(site, installation)
+    run, pid = running(site, installation)
+    os.kill(pid, signal.SIGKILL)  # so that it cannot close the run itself
     with site.store._connect() as connection:  # its supervisor and its worker died in one moment
         connection.execute(
             "update public.run set detail = 'CANCELLING', desired = 'CANCELLED' where id = %s",
