@@ -213,7 +213,10 @@ def listening(pid: int) -> list[str]:
     """The addresses, as the kernel prints them, on which a process listens."""
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        target = os.readlink(link)
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:  # closed while we looked
+            continue
         if target.startswith("socket:["):
             sockets.add(target[8:-1])
     found = []
