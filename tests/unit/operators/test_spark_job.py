@@ -106,7 +106,7 @@ def test_a_declared_job_runs_with_its_params_and_publishes(installation, run_dag
     assert sales(installation) == [0, 1, 2]
 
 
-def test_each_published_table_is_an_asset_event_with_its_facts(installation, run_dag):
+def test_each_published_table_is_an_asset_event_with_its_facts(installation, run_dag, task_log):
     suite = installation.sales_suite(at_most=10)
     declare_sales(installation, expectations=suite)
     done = run_dag("job__sales")
@@ -117,6 +117,10 @@ def test_each_published_table_is_an_asset_event_with_its_facts(installation, run
     assert extra["bytes"] > 0
     quality = extra["quality"]
     assert (quality["suite"], quality["verdict"], quality["rules"]) == ("sales", "passed", 1)
+    assert task_log()[-2:] == [
+        "Suite sales: passed, 1 rules",
+        "Published gold/sales: 3 rows, 1 files",
+    ]
 
 
 def test_a_broken_rule_fails_the_task_once_and_publishes_nothing(installation, run_dag, task_log):

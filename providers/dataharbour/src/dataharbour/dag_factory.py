@@ -29,7 +29,7 @@ def job_dags() -> dict[str, DAG]:
     """One DAG per declared job, by DAG id; a broken file takes away only its own.
 
     What is broken is among Airflow's import errors (`refuse_broken_jobs`), in the
-    list of jobs and in ``harbour doctor``.
+    list of jobs and in ``harbour doctor``; what only Airflow refuses is in its log.
     """
     declared = _declared()
     dags: dict[str, DAG] = {}

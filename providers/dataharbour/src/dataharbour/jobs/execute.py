@@ -135,7 +135,7 @@ def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
     A run that has ended is returned as it is when Airflow has not heard of the
     end (the task's process was killed before). One that is being cancelled is
     seen to its end. Where it was Airflow that cancelled it (somebody cleared the
-    task while it ran, or its worker was stopped), a new run follows.
+    task while it ran), a new run follows.
 
     Raises:
         Unavailable: the cancelled driver does not end; the task may be repeated.
