@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from dataharbour.jobs import finalize, outcomes
-from dataharbour.jobs.backends import BACKENDS
-from dataharbour.jobs.execute import Caller, Conclusion, Site, begin, conclude, open_run
+from dataharbour.jobs import finalize
+from dataharbour.jobs.caller import Caller
+from dataharbour.jobs.execute import Conclusion, Site, begin, conclude, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.follow import LogTail, follow, tail_of
 from dataharbour.jobs.model import Detail, RunRequest
+from dataharbour.jobs.outcomes import patience
 from dataharbour.jobs.states import terminal
 from dataharbour.testing.fixtures import Installation, installation
+from dataharbour.testing.plain_backend import PlainBackend
 from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of, starts
 
 __all__ = ["installation"]
@@ -29,7 +31,7 @@ TWO_FILES = "    shutil.copy(table, folder / 'part-1.parquet')\n"
 
 @pytest.fixture
 def site(installation: Installation) -> Site:
-    return site_of(installation)
+    return site_of(installation, PlainBackend(claim_within_s=1.0))
 
 
 class Killed(BaseException):
@@ -84,7 +86,7 @@ def task(site: Site, request: RunRequest, caller: Caller, life: Life, *, deferre
     run = open_run(site, request, caller=caller)
     assert not terminal(run.detail)
     attempt = begin(site, run)
-    wait = outcomes.patience(timeout_s=None, now=time.time())
+    wait = patience(claim_within_s=1.0, timeout_s=None, now=time.time())
     tail = LogTail(site.store, run.id, cursor=tail_of(attempt), lines_left=100, emit=print)
     attempt, why = follow(
         site.store, run.id, patience=wait, seconds=30, tail=tail, report=lambda _: None
@@ -124,8 +126,8 @@ def test_killed_at_any_step_a_run_ends_the_same(
     site, installation, monkeypatch, afterwards, deferred
 ):
     """User code starts once, the table has its rows once, whichever call was the last."""
-    monkeypatch.setattr(outcomes, "CLAIM_WITHIN_S", 1.0)
-    open_store, count_rows, backend = finalize.open_store, finalize.count_rows, BACKENDS["local"]
+    open_store, count_rows = finalize.open_store, finalize.count_rows
+    backend = site.backend_of("local")
     survived, step, before = False, 0, []
     while not survived:
         (installation.root / "starts").unlink(missing_ok=True)
@@ -137,10 +139,13 @@ def test_killed_at_any_step_a_run_ends_the_same(
             patch.setattr(finalize, "open_store", lambda *a, life=life, **k: Mortal(
                 open_store(*a, **k), life))  # fmt: skip
             patch.setattr(finalize, "count_rows", Mortal(count_rows, life))
-            patch.setitem(BACKENDS, "local", Mortal(backend, life))
-            mortal: Any = Mortal(site.store, life)
+            mortal: Any = replace(
+                site,
+                store=Mortal(site.store, life),
+                backend_of=lambda _, life=life: Mortal(backend, life),
+            )
             try:
-                task(replace(site, store=mortal), request, caller, life, deferred=deferred)
+                task(mortal, request, caller, life, deferred=deferred)
                 survived = True
             except Killed:  # Airflow has heard of no end: the task comes again
                 pass

@@ -20,8 +20,12 @@ import pytest
 
 from dataharbour.db.engine import connector
 from dataharbour.jobs.applications import resolve_application
-from dataharbour.jobs.backends import get_backend
-from dataharbour.jobs.backends.launch import ConnectEndpoint, LakeEndpoint, LaunchContext
+from dataharbour.jobs.backends.launch import (
+    Backend,
+    ConnectEndpoint,
+    LakeEndpoint,
+    LaunchContext,
+)
 from dataharbour.jobs.model import AttemptState, Run, RunRequest
 from dataharbour.jobs.store import RunStore
 from dataharbour.platform.java import ensure_java
@@ -92,12 +96,12 @@ class Site:
     store: RunStore
     settings: Settings
     driver_conninfo: str
-    connect: ConnectEndpoint | None
+    backend: Backend
 
-    def start(self, backend: str, source: str, *args: str, **request: Any) -> Run:
+    def start(self, source: str, *args: str, **request: Any) -> Run:
         (self.settings.applications[0] / "job.py").write_text(textwrap.dedent(source))
         application = resolve_application("job.py", self.settings.applications)
-        wanted = RunRequest("job.py", args=args, backend=backend, **request)
+        wanted = RunRequest("job.py", args=args, backend=self.backend.name, **request)
         run = self.store.open_run(
             wanted,
             application_sha256=application.sha256,
@@ -107,7 +111,7 @@ class Site:
             principal="ana@example.org",
             now=NOW,
         )
-        grant = self.store.start_attempt(run.id, backend=backend, now=NOW)
+        grant = self.store.start_attempt(run.id, backend=self.backend.name, now=NOW)
         context = LaunchContext(
             grant=grant,
             request=wanted,
@@ -116,9 +120,8 @@ class Site:
             settings=self.settings,
             driver_conninfo=self.driver_conninfo,
             lake=LakeEndpoint(self.settings.lake),
-            connect=self.connect,
         )
-        external_id = get_backend(backend).submit(context)
+        external_id = self.backend.submit(context)
         self.store.submitted(grant.attempt_id, external_id=external_id, now=NOW)
         return run
 
@@ -136,7 +139,7 @@ class Site:
 def make_site(
     database: str, driver_database: str, tmp_path: Path, java_home: Path
 ) -> Callable[..., Site]:
-    def make(connect: ConnectEndpoint | None = None) -> Site:
+    def make(backend: Backend) -> Site:
         applications = tmp_path / "applications"
         applications.mkdir()
         settings = Settings(
@@ -148,7 +151,7 @@ def make_site(
             spark_defaults=None,
             driver_dsn_file=tmp_path / "driver.dsn",
         )
-        return Site(RunStore(connector(database)), settings, driver_database, connect)
+        return Site(RunStore(connector(database)), settings, driver_database, backend)
 
     return make
 

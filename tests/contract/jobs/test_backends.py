@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dataharbour.errors import ConfigError, ConfNotAllowed
-from dataharbour.jobs.backends import get_backend
+from dataharbour.errors import ConfNotAllowed
+from dataharbour.jobs.backends.connect import ConnectBackend
 from dataharbour.jobs.backends.launch import ConnectEndpoint
+from dataharbour.jobs.backends.local import LocalBackend
 from dataharbour.jobs.model import Detail, FailureClass
 
 pytestmark = pytest.mark.spark
@@ -42,7 +43,7 @@ ENDLESS = """
 
 @pytest.fixture
 def on_connect(make_site, connect_server):
-    return make_site(connect_server)
+    return make_site(ConnectBackend(lambda: connect_server))
 
 
 def until(condition, seconds: float):
@@ -55,9 +56,7 @@ def until(condition, seconds: float):
 def test_connect_runs_an_application_with_its_settings(on_connect, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     target = tmp_path / "lake" / "t"
-    run = on_connect.start(
-        "connect", WRITER, target.as_uri(), conf={"spark.sql.shuffle.partitions": "7"}
-    )
+    run = on_connect.start(WRITER, target.as_uri(), conf={"spark.sql.shuffle.partitions": "7"})
     state = on_connect.end(run)
     lines = on_connect.output(run, "stdout")
     assert state.observed is Detail.SUCCEEDED, on_connect.output(run)
@@ -69,7 +68,7 @@ def test_connect_runs_an_application_with_its_settings(on_connect, tmp_path, mon
 
 
 def test_connect_names_the_root_cause(on_connect):
-    state = on_connect.end(on_connect.start("connect", ROOT_CAUSES))
+    state = on_connect.end(on_connect.start(ROOT_CAUSES))
     assert state.failure.failure_class is FailureClass.USER_ERROR
     first = state.failure.message.splitlines()[0]
     assert first.startswith("PATH_NOT_FOUND (42K03): Path does not exist: file:/nowhere")
@@ -91,7 +90,7 @@ def test_connect_names_the_error_inside_a_python_function(on_connect):
 
 
 def test_cancelling_ends_the_query_on_the_server_too(on_connect, connect_server):
-    run = on_connect.start("connect", ENDLESS)
+    run = on_connect.start(ENDLESS)
     until(lambda: "session" in on_connect.output(run), 30)
     time.sleep(1)
     asked = time.monotonic()
@@ -125,17 +124,19 @@ def test_a_killed_application_leaves_no_query_on_the_server(on_connect):
 
 
 def test_a_server_that_is_away_is_told_at_once(make_site):
-    site = make_site(ConnectEndpoint("localhost", 1, "token"))
+    site = make_site(ConnectBackend(lambda: ConnectEndpoint("localhost", 1, "token")))
     started = time.monotonic()
-    state = site.end(site.start("connect", WRITER))
+    state = site.end(site.start(WRITER))
     assert time.monotonic() - started < 15
     assert state.failure.failure_class is FailureClass.INFRA
     assert state.failure.message.startswith("No Spark Connect server answers at localhost:1")
 
 
 def test_a_wrong_token_is_told_at_once(make_site, connect_server):
-    site = make_site(ConnectEndpoint("localhost", connect_server.port, "wrong-token"))
-    state = site.end(site.start("connect", ROOT_CAUSES), timeout_s=30)
+    site = make_site(
+        ConnectBackend(lambda: ConnectEndpoint("localhost", connect_server.port, "wrong-token"))
+    )
+    state = site.end(site.start(ROOT_CAUSES), timeout_s=30)
     assert state.failure.failure_class is FailureClass.INFRA
     assert "UNAUTHENTICATED" in state.failure.message
     assert "wrong-token" not in "\n".join([state.failure.message, *site.output(run_of(site))])
@@ -146,10 +147,9 @@ def run_of(site):
 
 
 def test_local_runs_the_same_application(make_site, tmp_path):
-    site = make_site()
+    site = make_site(LocalBackend())
     target = tmp_path / "lake" / "t"
-    run = site.start(
-        "local", WRITER, target.as_uri(),
+    run = site.start(WRITER, target.as_uri(),
         conf={"spark.sql.shuffle.partitions": "7", "spark.driver.memory": "600m"},
     )  # fmt: skip
     state = site.end(run)
@@ -161,17 +161,17 @@ def test_local_runs_the_same_application(make_site, tmp_path):
 
 
 def test_local_dies_with_its_supervisor(make_site):
-    site = make_site()
-    run = site.start("local", ENDLESS)
+    site = make_site(LocalBackend())
+    run = site.start(ENDLESS)
     until(lambda: "session" in site.output(run), 60)
     external_id = site.store.wait(run.id, timeout_s=0).external_id
     supervisor = int(external_id.split(":")[1])
     folder = site.settings.home / "runs"
     assert len(processes_below(folder)) >= 2, "the JVM and its Python"
-    assert get_backend("local").is_alive(external_id)
+    assert site.backend.is_alive(external_id)
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: not processes_below(folder), 10)
-    assert not get_backend("local").is_alive(external_id)
+    assert not site.backend.is_alive(external_id)
 
 
 def processes_below(folder: Path) -> list[str]:
@@ -189,9 +189,4 @@ def processes_below(folder: Path) -> list[str]:
 
 def test_connect_refuses_what_its_spark_cannot_honour(on_connect):
     with pytest.raises(ConfNotAllowed, match=r"spark.driver.memory .* has no effect"):
-        on_connect.start("connect", WRITER, conf={"spark.driver.memory": "2g"})
-
-
-def test_connect_without_a_server_says_what_to_set(make_site):
-    with pytest.raises(ConfigError, match="no Spark Connect server"):
-        make_site().start("connect", WRITER)
+        on_connect.start(WRITER, conf={"spark.driver.memory": "2g"})

@@ -16,13 +16,14 @@ from dataharbour.errors import (
     JobFailed,
     Unavailable,
 )
-from dataharbour.jobs import execute
+from dataharbour.jobs import execute, stopping
 from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.driver.process import is_running, start_ticks
-from dataharbour.jobs.execute import BY_AIRFLOW, Site, begin, open_run
+from dataharbour.jobs.execute import Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.model import Detail, FailureClass, Output, Run, RunRequest
 from dataharbour.jobs.outcomes import Outcome
+from dataharbour.jobs.stopping import BY_AIRFLOW
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.fixtures import Installation, installation
 from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of, starts
@@ -223,7 +224,7 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 15) -> None:
 def test_airflow_stops_a_driver_before_it_kills_the_task(site, sleeping):
     run = started(site, sleeping)
     began = time.monotonic()
-    assert execute.cancel(site.store, run.id, within_s=3.5, clock=site.clock)
+    assert stopping.cancel(site.store, run.id, within_s=3.5, clock=site.clock)
     assert time.monotonic() - began < 3.5
     ended = site.store.get(run.id)
     assert ended.detail is Detail.CANCELLED
@@ -238,7 +239,7 @@ def test_a_driver_that_takes_its_time_ends_its_run_when_nobody_waits_any_more(si
         time.sleep(60)
     """)
     run = started(site, RunRequest(application=app, backend="local"))
-    assert not execute.cancel(site.store, run.id, within_s=0.5, clock=site.clock)
+    assert not stopping.cancel(site.store, run.id, within_s=0.5, clock=site.clock)
     assert site.store.get(run.id).detail is Detail.CANCELLING
     wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
 
@@ -284,7 +285,7 @@ def test_a_task_that_airflow_stopped_gets_a_new_run_at_its_next_try(
 ):
     run = started(site, sleeping)
     by_airflow = installation.store(BY_AIRFLOW)
-    execute.cancel(by_airflow, run.id, within_s=15 if ends_first else 0, clock=site.clock)
+    stopping.cancel(by_airflow, run.id, within_s=15 if ends_first else 0, clock=site.clock)
     if not ends_first:  # nobody waits: the driver itself ends the run
         wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
     again = open_run(site, sleeping, caller=CALLER)

@@ -31,7 +31,7 @@ def tail(store, lines):
 
 
 def watch(store, driver, tail, *, seconds):
-    wait = patience(timeout_s=None, now=time.time())
+    wait = patience(claim_within_s=60, timeout_s=None, now=time.time())
     return follow(
         store,
         driver.grant.run_id,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from dataharbour.jobs.backends.start import CLAIM_WITHIN_S
 from dataharbour.jobs.model import (
     AttemptState,
     Desired,
@@ -17,7 +18,6 @@ from dataharbour.jobs.model import (
     Run,
 )
 from dataharbour.jobs.outcomes import (
-    CLAIM_WITHIN_S,
     STOP_WITHIN_S,
     Outcome,
     Step,
@@ -48,6 +48,7 @@ def attempt(observed: Detail = Detail.RUNNING, **changes: Any) -> AttemptState:
         failure=None,
         progress=None,
         external_id="host:1:1",
+        ui_url=None,
     )
     return replace(state, **changes)
 
@@ -110,12 +111,12 @@ def test_a_cancelled_run_with_a_driver_is_seen_to_its_end():
 
 @pytest.mark.parametrize("observed", ENDS)
 def test_the_last_word_of_a_driver_ends_the_wait(observed):
-    wait = patience(timeout_s=None, now=NOW)
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=None, now=NOW)
     assert outcome(attempt(observed), patience=wait, alive=None, now=NOW) is Outcome.ENDED
 
 
 def test_a_lapsed_lease_ends_the_wait():
-    wait = patience(timeout_s=None, now=NOW)
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=None, now=NOW)
     lapsed = attempt(lapsed=True)
     assert outcome(lapsed, patience=wait, alive=True, now=NOW) is Outcome.LAPSED
 
@@ -132,20 +133,20 @@ def test_a_lapsed_lease_ends_the_wait():
     ],
 )
 def test_a_driver_that_never_comes_ends_the_wait(observed, alive, after_s, expected):
-    wait = patience(timeout_s=None, now=NOW)
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=None, now=NOW)
     found = outcome(attempt(observed), patience=wait, alive=alive, now=NOW + after_s)
     assert found is expected
 
 
 def test_a_driver_is_overdue_only_when_its_supervisor_should_long_have_stopped_it():
-    wait = patience(timeout_s=100, now=NOW)
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=100, now=NOW)
     limit = NOW + CLAIM_WITHIN_S + 100 + STOP_WITHIN_S
     assert outcome(attempt(), patience=wait, alive=True, now=limit - 1) is None
     assert outcome(attempt(), patience=wait, alive=True, now=limit) is Outcome.OVERDUE
 
 
 def test_without_a_limit_a_driver_is_never_overdue():
-    wait = patience(timeout_s=None, now=NOW)
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=None, now=NOW)
     assert outcome(attempt(), patience=wait, alive=True, now=NOW * 2) is None
 
 

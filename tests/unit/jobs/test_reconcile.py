@@ -35,7 +35,7 @@ def later() -> datetime:
 
 
 def look(site, task: Task) -> dict[str, list[str]]:
-    return reconcile(site.store, lambda run: task, clock=later)
+    return reconcile(site.store, lambda run: task, backend_of=site.backend_of, clock=later)
 
 
 def running(site, installation):
@@ -88,7 +88,7 @@ def test_a_cancelled_run_without_a_task_ends_cancelled(site, installation):
 def test_a_run_that_changed_just_now_is_not_looked_at(site, installation):
     running(site, installation)
     asked = []
-    reconcile(site.store, asked.append, clock=lambda: datetime.now(UTC))
+    reconcile(site.store, asked.append, backend_of=site.backend_of, clock=lambda: datetime.now(UTC))
     assert asked == []
 
 
@@ -118,7 +118,9 @@ def test_a_run_that_airflow_never_got_is_closed_after_ten_minutes(site):
     run = accepted(site)
     assert look(site, GONE) == {}
     clock = lambda: datetime.now(UTC) + ACCEPTED_WITHIN  # noqa: E731
-    assert reconcile(site.store, lambda _: GONE, clock=clock) == {"refuse": [str(run.id)]}
+    assert reconcile(site.store, lambda _: GONE, backend_of=site.backend_of, clock=clock) == {
+        "refuse": [str(run.id)]
+    }
     assert "never took the run" in site.store.get(run.id).failure.message
 
 

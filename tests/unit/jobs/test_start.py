@@ -13,9 +13,7 @@ import pytest
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import resolve_application
-from dataharbour.jobs.backends import get_backend
 from dataharbour.jobs.backends.launch import (
-    ConnectEndpoint,
     LakeEndpoint,
     LaunchContext,
     read_driver_conninfo,
@@ -56,7 +54,6 @@ def context(store, new_run, tmp_path: Path, driver_database) -> LaunchContext:
         lake=LakeEndpoint(
             "s3a://lake", "http://127.0.0.1:1", "us-east-1", "lake-key", "lake-secret"
         ),
-        connect=ConnectEndpoint("localhost", 15002, "connect-token"),
     )
 
 
@@ -86,7 +83,7 @@ def test_the_application_gets_a_clean_environment(context, store, monkeypatch):
     assert variables["HARBOUR_SERVICE"] == "application"
     assert not [name for name in variables if name.startswith(("AIRFLOW", "PG", "AWS"))]
     text = json.dumps(variables)
-    for secret in ("lake-secret", "connect-token", context.grant.token, "driver-password"):
+    for secret in ("lake-secret", context.grant.token, "driver-password"):
         assert secret not in text
 
 
@@ -149,12 +146,6 @@ def test_local_hands_the_lakes_keys_to_its_spark_alone(context, tmp_path, monkey
     assert command[-2:] == ["--x", "a b"]
 
 
-def test_an_unknown_backend_names_the_known_ones():
-    with pytest.raises(ConfigError, match="no backend 'yarn'") as caught:
-        get_backend("yarn")
-    assert "connect, local" in caught.value.remedy
-
-
 def test_the_drivers_database_file_is_read_or_told(context):
     with pytest.raises(ConfigError, match=r"driver\.dsn cannot be read"):
         read_driver_conninfo(context.settings)
@@ -164,5 +155,5 @@ def test_the_drivers_database_file_is_read_or_told(context):
 
 def test_no_secret_is_shown_by_a_context(context):
     shown = repr(context)
-    for secret in ("lake-secret", "connect-token", context.grant.token, "driver-password"):
+    for secret in ("lake-secret", context.grant.token, "driver-password"):
         assert secret not in shown

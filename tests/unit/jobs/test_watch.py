@@ -41,7 +41,7 @@ def settle(
             watch.until_settled(
                 database,
                 attempt_id,
-                patience=wait or patience(timeout_s=None, now=time.time()),
+                patience=wait or patience(claim_within_s=60, timeout_s=None, now=time.time()),
                 on_look=seen.append,
             )
         )
@@ -154,7 +154,7 @@ def test_a_hundred_waits_share_one_connection(database, store, new_run):
                 watch.until_settled(
                     database,
                     grant.attempt_id,
-                    patience=patience(timeout_s=None, now=time.time()),
+                    patience=patience(claim_within_s=60, timeout_s=None, now=time.time()),
                     on_look=lambda state: None,
                 )
             )

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 from airflow.sdk.execution_time import task_runner
 
-from dataharbour.jobs.execute import Caller
+from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.model import Detail, FailureClass
 from dataharbour.operators.spark_job import SparkJobOperator
 from dataharbour.testing.runs import sales, sales_request, starts

@@ -16,6 +16,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from dataharbour import settings
 from dataharbour.errors import JobInvalid
+from dataharbour.jobs.backends.names import ABOUT, BackendName
 from dataharbour.jobs.declared import DeclaredJobs, JobSpec, load_jobs
 from dataharbour.operators.spark_job import SparkJobOperator
 
@@ -118,11 +119,8 @@ def one_off_params() -> dict[str, Param]:
         "backend": Param(
             "connect",
             type="string",
-            enum=["connect", "local"],
-            values_display={
-                "connect": "connect: the warm Spark server (fast)",
-                "local": "local: a Spark of its own (isolated)",
-            },
+            enum=[str(name) for name in BackendName],
+            values_display={str(name): f"{name}: {about}" for name, about in ABOUT.items()},
             title="Backend",
             description="Where the application runs.",
         ),

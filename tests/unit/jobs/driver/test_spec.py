@@ -11,7 +11,7 @@ import pytest
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import Application
-from dataharbour.jobs.backends.launch import ConnectEndpoint, LakeEndpoint, LaunchContext
+from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext
 from dataharbour.jobs.backends.start import attempt_folder, start_driver
 from dataharbour.jobs.model import RunRequest
 from dataharbour.settings import Settings
@@ -39,13 +39,12 @@ def context(store, new_run, tmp_path: Path) -> LaunchContext:
         settings=settings,
         driver_conninfo="host=x user=harbour_driver password='p ss/word'",
         lake=LakeEndpoint("s3a://lake", access_key="lake-key", secret_key="lake+s/cret"),
-        connect=ConnectEndpoint("localhost", 15002, "connect-token"),
     )
 
 
 def test_every_secret_of_ours_is_hidden_also_in_urls(context, monkeypatch):
     monkeypatch.setattr(SPAWN, lambda *_: 1)
-    start_driver(context, command=["x"], environment={})
+    start_driver(context, command=["x"], environment={}, secrets=["connect-token"])
     spec = json.loads((attempt_folder(context) / "spec.json").read_text())
     assert set(spec["secrets"]) == {
         *(context.grant.token, "connect-token", "lake-key"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.model import Desired, Detail, FailureClass, State
 from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
 
@@ -31,7 +32,6 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$"
 LabelValue = Annotated[Text, StringConstraints(max_length=200)]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=20)]
 Argument = Annotated[Text, StringConstraints(max_length=MAX_ARGS_BYTES)]
-BackendName = Literal["connect", "local"]
 
 
 class _Closed(BaseModel):
@@ -65,7 +65,7 @@ class StartRun(_Closed):
         description="Spark settings; which ones, the documentation lists.",
         examples=[{"spark.sql.shuffle.partitions": "8"}],
     )
-    backend: BackendName = "connect"
+    backend: BackendName = BackendName.CONNECT
     labels: Labels = Field(default_factory=dict)
     timeout_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = Field(
         default=None, description="Seconds of user code; none: no limit."

@@ -24,7 +24,8 @@ class DataHarbourSparkConnectHook(SparkConnectHook):
 
     Args:
         conn_id: an Airflow connection of type ``spark_connect``: host, port,
-            password (the token). Its extras are ignored.
+            password (the token). Of its extras only `ui_url` is read: where the
+            server's own pages are.
     """
 
     default_conn_name = "dataharbour_spark_connect"
@@ -54,6 +55,7 @@ class DataHarbourSparkConnectHook(SparkConnectHook):
             host=_client_host(parts.hostname),
             port=conn.port or parts.port or DEFAULT_PORT,
             token=conn.password or "",
+            ui_url=conn.extra_dejson.get("ui_url"),
         )
 
 

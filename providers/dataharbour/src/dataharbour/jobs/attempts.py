@@ -121,13 +121,18 @@ def give_up(connection: AnyConnection, run_id: UUID, *, now: datetime) -> None:
 
 
 def submitted(
-    connection: AnyConnection, attempt_id: UUID, *, external_id: str, now: datetime
+    connection: AnyConnection,
+    attempt_id: UUID,
+    *,
+    external_id: str,
+    ui_url: str | None,
+    now: datetime,
 ) -> None:
     """See `RunStore.submitted`."""
     run = lock_run(connection, _run_of(connection, attempt_id))
     connection.execute(
         statement("attempt_submitted"),
-        {"attempt_id": attempt_id, "external_id": external_id, "now": now},
+        {"attempt_id": attempt_id, "external_id": external_id, "ui_url": ui_url, "now": now},
     )
     if run.detail is Detail.SUBMITTING:
         move_run(connection, run, Detail.SUBMITTED, now=now)

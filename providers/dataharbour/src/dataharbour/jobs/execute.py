@@ -1,7 +1,8 @@
 """Carry a run from its request to its end: open it, see that it has a driver, conclude it.
 
 The sequence only. What to do is decided in `outcomes`; the waiting between
-`begin` and `conclude` is `follow` (in place) or `watch` (in the triggerer).
+`begin` and `conclude` is `follow` (in place) or `watch` (in the triggerer);
+a run that is ended before its time is `stopping`'s.
 Each function may be repeated after its process was killed at any point: the
 user's code is not started twice for one attempt, and outputs appear once.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -27,17 +27,14 @@ from dataharbour.errors import (
     Unavailable,
 )
 from dataharbour.jobs.applications import Application, resolve_application
-from dataharbour.jobs.backends import get_backend
-from dataharbour.jobs.backends.connect import session_of
 from dataharbour.jobs.backends.launch import (
-    ConnectEndpoint,
+    BackendOf,
     LakeEndpoint,
     LaunchContext,
     read_driver_conninfo,
 )
-from dataharbour.jobs.backends.start import driver_is_alive, kill_driver
+from dataharbour.jobs.caller import Caller, run_of_task
 from dataharbour.jobs.conf import check_conf
-from dataharbour.jobs.driver.interrupt import interrupt
 from dataharbour.jobs.finalize import Gate, discard, finalize
 from dataharbour.jobs.model import (
     AttemptGrant,
@@ -59,40 +56,15 @@ from dataharbour.jobs.outcomes import (
 )
 from dataharbour.jobs.placeholders import output_root, resolve_args
 from dataharbour.jobs.states import terminal
+from dataharbour.jobs.stopping import BY_AIRFLOW, CANCELLED, cancel, end_driver, give_up
 from dataharbour.jobs.store import RunStore
 from dataharbour.quality.suites import load_suite
 from dataharbour.settings import Settings
 
-ABANDON_WITHIN_S = 15.0
 LAST_WORD_LOOKS = 10
 LOOK_EVERY_S = 0.5
 
-BY_AIRFLOW = "airflow"  # the actor of a cancellation that comes from Airflow, not from a person
-
-_CANCELLED = Failure(FailureClass.CANCELLED, "Cancelled while it ran.")
 _WRONG_REQUEST = (ConfigError, NotFound, ApplicationNotAllowed)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The task instance that carries a run out.
-
-    Attributes:
-        principal: who wanted the run.
-        clears: how often Airflow's users have cleared the DAG run: each time the
-            task begins from the start, with a new run.
-        attempts: how many times the user's code may be started.
-        may_retry: whether Airflow will run the task again when it fails now.
-    """
-
-    dag_id: str
-    dag_run_id: str
-    task_id: str
-    map_index: int
-    principal: str
-    clears: int = 0
-    attempts: int = 1
-    may_retry: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,14 +72,14 @@ class Site:
     """What carrying out runs takes, of this installation.
 
     Attributes:
-        connect: asked only for runs on the backend `connect`.
+        backend_of: the backend of a name.
         clock: the present, aware UTC.
     """
 
     store: RunStore
     settings: Settings
     lake: LakeEndpoint
-    connect: Callable[[], ConnectEndpoint]
+    backend_of: BackendOf
     clock: Callable[[], datetime]
 
 
@@ -175,7 +147,7 @@ def begin(site: Site, run: Run) -> AttemptState:
 
 def refuse(site: Site, error: DataHarbourError, *, caller: Caller) -> None:
     """End the run that a task has (the API made it) and that cannot be carried out."""
-    run = _find(site.store, caller)
+    run = run_of_task(site.store, caller)
     if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
         reason = Failure(FailureClass.CONFIG, str(error))
         _finish(site, run, Detail.FAILED, reason, caller=caller)
@@ -198,11 +170,13 @@ def conclude(
         Unavailable: something did not answer; the task may be repeated.
     """
     if why is Outcome.LAPSED:
-        attempt, why = _last_word(site, attempt)
+        attempt, why = _last_word(site, run, attempt)
     elif why is Outcome.OVERDUE:
-        end_driver(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock)
+        end_driver(
+            site.store, run, backend_of=site.backend_of, within_s=STOP_WITHIN_S, clock=site.clock
+        )
     if why in (Outcome.LAPSED, Outcome.UNCLAIMED):
-        _give_up(site, run, attempt)
+        give_up(site.store, run, attempt, backend_of=site.backend_of, now=site.clock())
     failed = failure_of(attempt, why)
     if failed is None:
         return _publish(site, run, attempt, caller=caller, gate=gate)
@@ -216,93 +190,6 @@ def conclude(
     ):
         detail = Detail.RETRY_WAIT
     return _fail(site, run, attempt, detail, reason, caller=caller)
-
-
-def cancel(
-    store: RunStore,
-    run_id: UUID,
-    *,
-    within_s: float,
-    clock: Callable[[], datetime],
-) -> bool:
-    """Ask for the end of a run, and see it end if that takes no longer than `within_s`.
-
-    Args:
-        store: its actor is named in the events as who cancelled.
-        run_id: the run.
-        within_s: how long to wait for the driver's end.
-        clock: the present.
-
-    Returns:
-        Whether the driver is gone, and the run CANCELLED.
-    """
-    run = store.cancel(run_id, now=clock())
-    if step(run) is Step.REFUSE:
-        return True
-    attempt = store.wait(run_id, timeout_s=within_s)
-    gone = attempt.ended or attempt.lapsed
-    if gone:
-        store.finish(
-            run_id,
-            detail=Detail.CANCELLED,
-            failure=_CANCELLED,
-            now=clock(),
-        )
-    return gone
-
-
-def time_out(
-    store: RunStore, run_id: UUID, *, within_s: float, clears: int, clock: Callable[[], datetime]
-) -> None:
-    """End a run whose task has run longer than Airflow allows it to (`execution_timeout`)."""
-    end_driver(store, run_id, within_s=within_s, clock=clock)
-    reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
-    store.finish(run_id, detail=Detail.TIMED_OUT, failure=reason, clears=clears, now=clock())
-
-
-def abandon(
-    store: RunStore, error: Exception, *, caller: Caller, clock: Callable[[], datetime]
-) -> None:
-    """End the run of a task that failed for the last time: nobody comes to it again."""
-    run = _find(store, caller)
-    if run is None or terminal(run.detail):
-        return
-    if run.attempt:
-        end_driver(store, run.id, within_s=ABANDON_WITHIN_S, clock=clock)
-    problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
-    reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
-    store.finish(run.id, detail=Detail.FAILED, failure=reason, clears=caller.clears, now=clock())
-
-
-def end_driver(
-    store: RunStore, run_id: UUID, *, within_s: float, clock: Callable[[], datetime]
-) -> None:
-    """Have the newest driver of a run end; one that does not is fenced off and killed."""
-    store.stop_driver(run_id, now=clock())
-    attempt = store.wait(run_id, timeout_s=within_s)
-    if not attempt.ended:
-        store.give_up(run_id, now=clock())
-        if attempt.external_id:
-            kill_driver(attempt.external_id)
-
-
-def _give_up(site: Site, run: Run, attempt: AttemptState) -> None:
-    """See that a driver that is not waited for any more does nothing more."""
-    site.store.give_up(run.id, now=site.clock())
-    if attempt.external_id:
-        kill_driver(attempt.external_id)
-    if run.backend == "connect":  # its supervisor would have done this
-        with suppress(Exception):  # the server may be what is down
-            interrupt(session_of(site.connect(), attempt.attempt_id, principal=run.principal))
-
-
-def _find(store: RunStore, caller: Caller) -> Run | None:
-    return store.find(
-        dag_id=caller.dag_id,
-        dag_run_id=caller.dag_run_id,
-        task_id=caller.task_id,
-        map_index=caller.map_index,
-    )
 
 
 def _opened(
@@ -339,12 +226,17 @@ def _start(site: Site, run: Run) -> AttemptState:
         if run.expectations:  # a suite that cannot be used is known before hours of work
             load_suite(run.expectations, include_dir=site.settings.include_dir)
         request = replace(request_of(run), conf=check_conf(run.conf, backend=run.backend))
-        backend = get_backend(run.backend)
+        backend = site.backend_of(run.backend)
         grant = site.store.start_attempt(run.id, backend=run.backend, now=site.clock())
         external_id = backend.submit(_launch_context(site, run, request, application, grant))
     except Conflict as error:
         raise _ended(site.store.get(run.id)) from error
-    site.store.submitted(grant.attempt_id, external_id=external_id, now=site.clock())
+    site.store.submitted(
+        grant.attempt_id,
+        external_id=external_id,
+        ui_url=backend.ui_url(external_id),
+        now=site.clock(),
+    )
     return site.store.attempt_state(grant.attempt_id)
 
 
@@ -366,7 +258,6 @@ def _launch_context(
         settings=site.settings,
         driver_conninfo=read_driver_conninfo(site.settings),
         lake=site.lake,
-        connect=site.connect() if run.backend == "connect" else None,
     )
 
 
@@ -385,14 +276,15 @@ def _application(site: Site, name: str) -> Application:
     return resolve_application(name, site.settings.applications)
 
 
-def _last_word(site: Site, attempt: AttemptState) -> tuple[AttemptState, Outcome]:
+def _last_word(site: Site, run: Run, attempt: AttemptState) -> tuple[AttemptState, Outcome]:
     """A driver whose lease is over is LOST, unless it only waits for the database to listen."""
     site.store.lost(attempt.run_id, now=site.clock())
+    backend = site.backend_of(run.backend)
     for _ in range(LAST_WORD_LOOKS):
         attempt = site.store.attempt_state(attempt.attempt_id)
         if attempt.ended:
             return attempt, Outcome.ENDED
-        if attempt.external_id and driver_is_alive(attempt.external_id) is False:
+        if attempt.external_id and backend.is_alive(attempt.external_id) is False:
             break
         time.sleep(LOOK_EVERY_S)
     return attempt, Outcome.LAPSED
@@ -443,7 +335,7 @@ def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Ca
         ended = site.store.finish(
             run.id,
             detail=found if terminal(found) else Detail.CANCELLED,
-            failure=_CANCELLED,
+            failure=CANCELLED,
             clears=caller.clears,
             now=site.clock(),
         )

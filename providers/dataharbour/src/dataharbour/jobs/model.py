@@ -132,7 +132,7 @@ class RunRequest:
         application: the file as it was named in the request.
         args: arguments of the application; may hold ``{lake}``, ``{output}``, ``{params.NAME}``.
         conf: Spark settings, already checked by `conf.check_conf`.
-        backend: ``connect``, ``local``, …
+        backend: one of `backends.names.BackendName`.
         job: name of the declared job, or None for a one-off run.
         timeout_s: seconds of user code, or None for no limit.
         expectations: name of the suite that gates the outputs, or None.
@@ -221,6 +221,7 @@ class AttemptState:
     Attributes:
         observed: SUBMITTING, SUBMITTED, RUNNING, or one of the ends.
         lapsed: it was RUNNING and its lease is over: the driver is dead or has stopped itself.
+        ui_url: Spark's own pages on the driver, where they are known.
     """
 
     attempt_id: UUID
@@ -234,6 +235,7 @@ class AttemptState:
     failure: Failure | None
     progress: dict[str, Any] | None
     external_id: str | None
+    ui_url: str | None
 
     @property
     def ended(self) -> bool:

@@ -18,7 +18,6 @@ from dataharbour.jobs.model import (
 )
 from dataharbour.jobs.states import terminal
 
-CLAIM_WITHIN_S = 60.0  # a driver claims after about 0.5 s; a machine that swaps may need long
 STOP_WITHIN_S = (
     60.0  # a supervisor stops its driver in 5 s, and itself when its lease (30 s) is over
 )
@@ -61,13 +60,13 @@ class Patience:
     end_by: float | None
 
 
-def patience(*, timeout_s: float | None, now: float) -> Patience:
+def patience(*, claim_within_s: float, timeout_s: float | None, now: float) -> Patience:
     """How long to wait for a driver that starts at `now`.
 
     The supervisor of the driver keeps `timeout_s` itself; `end_by` catches a
     supervisor that cannot.
     """
-    claim_by = now + CLAIM_WITHIN_S
+    claim_by = now + claim_within_s
     end_by = None if timeout_s is None else claim_by + timeout_s + STOP_WITHIN_S
     return Patience(since=now, claim_by=claim_by, end_by=end_by)
 

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dataharbour.errors import Conflict
-from dataharbour.jobs.execute import end_driver
+from dataharbour.jobs.backends.launch import BackendOf
 from dataharbour.jobs.model import Desired, Detail, Failure, FailureClass, Run
 from dataharbour.jobs.states import terminal
+from dataharbour.jobs.stopping import end_driver
 from dataharbour.jobs.store import RunStore
 
 QUIET_FOR = timedelta(minutes=1)  # a run that has just changed has somebody
@@ -69,13 +70,18 @@ def verdict(run: Run, task: Task, *, now: datetime) -> Verdict:
 
 
 def reconcile(
-    store: RunStore, task_of: Callable[[Run], Task], *, clock: Callable[[], datetime]
+    store: RunStore,
+    task_of: Callable[[Run], Task],
+    *,
+    backend_of: BackendOf,
+    clock: Callable[[], datetime],
 ) -> dict[str, list[str]]:
     """Look at each run that is open, and end those that nobody comes to.
 
     Args:
         store: the runs.
         task_of: asks Airflow for the task of a run.
+        backend_of: the backend of a name, to kill what does not listen.
         clock: the present, aware UTC.
 
     Returns:
@@ -84,19 +90,25 @@ def reconcile(
     done: dict[str, list[str]] = {}
     for run in store.unattended(before=clock() - QUIET_FOR, limit=LIMIT):
         found = verdict(run, task_of(run), now=clock())
-        if found is not Verdict.LEAVE and _carry_out(store, run, found, clock):
+        if found is not Verdict.LEAVE and _carry_out(store, run, found, backend_of, clock):
             done.setdefault(str(found), []).append(str(run.id))
     return done
 
 
-def _carry_out(store: RunStore, run: Run, found: Verdict, clock: Callable[[], datetime]) -> bool:
+def _carry_out(
+    store: RunStore,
+    run: Run,
+    found: Verdict,
+    backend_of: BackendOf,
+    clock: Callable[[], datetime],
+) -> bool:
     """Do what was found; False where the run has changed meanwhile."""
     try:
         if found is Verdict.QUEUE:
             store.queued(run.id, now=clock())
             return True
         if run.attempt:
-            end_driver(store, run.id, within_s=END_WITHIN_S, clock=clock)
+            end_driver(store, run, backend_of=backend_of, within_s=END_WITHIN_S, clock=clock)
         if not terminal(store.get(run.id).detail):
             detail, reason = _END[found]
             store.finish(run.id, detail=detail, failure=reason, now=clock())

@@ -190,10 +190,14 @@ class RunStore:
         with self._connect() as connection:
             attempts.give_up(connection, run_id, now=now)
 
-    def submitted(self, attempt_id: UUID, *, external_id: str, now: datetime) -> None:
+    def submitted(
+        self, attempt_id: UUID, *, external_id: str, ui_url: str | None = None, now: datetime
+    ) -> None:
         """The backend has taken the attempt; the driver may have claimed it meanwhile."""
         with self._connect() as connection:
-            attempts.submitted(connection, attempt_id, external_id=external_id, now=now)
+            attempts.submitted(
+                connection, attempt_id, external_id=external_id, ui_url=ui_url, now=now
+            )
 
     def attempt_state(self, attempt_id: UUID) -> AttemptState:
         """What is known of one attempt."""

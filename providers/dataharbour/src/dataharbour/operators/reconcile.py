@@ -19,13 +19,14 @@ class ReconcileRunsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, list[str]]:
         """Look once."""
+        from dataharbour.hooks.backends import backend_of
         from dataharbour.hooks.database import DataHarbourDatabaseHook
         from dataharbour.jobs.reconcile import reconcile
         from dataharbour.operators.surroundings import now
         from dataharbour.triggers.task_state import task_of
 
         store = DataHarbourDatabaseHook().run_store(actor="reconciliation")
-        changed = reconcile(store, task_of, clock=now)
+        changed = reconcile(store, task_of, backend_of=backend_of, clock=now)
         for verdict, runs in changed.items():
             self.log.warning("%s: %s", verdict, ", ".join(runs))
         return changed

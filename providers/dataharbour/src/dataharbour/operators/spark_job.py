@@ -29,7 +29,8 @@ from dataharbour.operators.tables import published_lines, table_asset, tell_asse
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from dataharbour.jobs.execute import Caller, Conclusion, Site
+    from dataharbour.jobs.caller import Caller
+    from dataharbour.jobs.execute import Conclusion, Site
     from dataharbour.jobs.finalize import Gate
     from dataharbour.jobs.follow import LogTail
     from dataharbour.jobs.outcomes import Outcome, Patience
@@ -152,8 +153,9 @@ class SparkJobOperator(BaseOperator):
 
         In the last case the driver goes on: the next try takes it up.
         """
+        from dataharbour.hooks.backends import backend_of
         from dataharbour.hooks.database import DataHarbourDatabaseHook
-        from dataharbour.jobs.execute import BY_AIRFLOW, cancel, time_out
+        from dataharbour.jobs.stopping import BY_AIRFLOW, cancel, time_out
         from dataharbour.operators.surroundings import now
         from dataharbour.triggers.task_state import task_state
 
@@ -162,7 +164,14 @@ class SparkJobOperator(BaseOperator):
         run_id, caller = UUID(self.run_id), self._caller
         if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
             store = DataHarbourDatabaseHook().run_store(actor="operator")
-            time_out(store, run_id, within_s=ON_TIMEOUT_S, clears=caller.clears, clock=now)
+            time_out(
+                store,
+                run_id,
+                backend_of=backend_of,
+                within_s=ON_TIMEOUT_S,
+                clears=caller.clears,
+                clock=now,
+            )
             return
         state = task_state(
             dag_id=caller.dag_id,
@@ -182,8 +191,9 @@ class SparkJobOperator(BaseOperator):
     @contextmanager
     def _left_by_nobody(self) -> Iterator[None]:
         """End the run when this was the last try, and it failed without an end of the run."""
+        from dataharbour.hooks.backends import backend_of
         from dataharbour.hooks.database import DataHarbourDatabaseHook
-        from dataharbour.jobs.execute import abandon
+        from dataharbour.jobs.stopping import abandon
         from dataharbour.operators.surroundings import now
 
         try:
@@ -191,7 +201,7 @@ class SparkJobOperator(BaseOperator):
         except Exception as error:
             if self._caller is not None and not self._caller.may_retry:
                 store = DataHarbourDatabaseHook().run_store(actor="operator")
-                abandon(store, error, caller=self._caller, clock=now)
+                abandon(store, error, backend_of=backend_of, caller=self._caller, clock=now)
             raise
 
     def _request(self, context: Context) -> RunRequest:
@@ -220,7 +230,11 @@ class SparkJobOperator(BaseOperator):
         from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
         from dataharbour.jobs.outcomes import patience
 
-        wait = patience(timeout_s=run.timeout_s, now=time.time())
+        wait = patience(
+            claim_within_s=site.backend_of(run.backend).claim_within_s,
+            timeout_s=run.timeout_s,
+            now=time.time(),
+        )
         tail = self._tail(site, run, cursor=tail_of(attempt), lines_left=LOG_LINES)
         with Gate.of(run, site.lake, site.settings.include_dir) as gate:
             with self._group("Driver log"):

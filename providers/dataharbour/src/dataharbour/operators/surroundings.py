@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from dataharbour import settings
 from dataharbour.errors import JobNotFound
+from dataharbour.hooks.backends import backend_of
 from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.hooks.lake import LakeHook
-from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
+from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.declared import load_jobs
-from dataharbour.jobs.execute import Caller, Site
+from dataharbour.jobs.execute import Site
 from dataharbour.jobs.model import RunRequest
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def site_of_task() -> Site:
         store=DataHarbourDatabaseHook().run_store(actor="operator"),
         settings=settings.load(),
         lake=LakeHook().endpoint(),
-        connect=lambda: DataHarbourSparkConnectHook().endpoint(),
+        backend_of=backend_of,
         clock=now,
     )
 

@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dataharbour.db.engine import Connect, connector
 from dataharbour.errors import Conflict
-from dataharbour.jobs.backends import BACKENDS
+from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.plain_backend import PlainBackend
@@ -100,8 +100,10 @@ def installation(
     for name, value in settings.items():
         monkeypatch.setenv(f"AIRFLOW__DATAHARBOUR__{name}", str(value))
     monkeypatch.setenv("AIRFLOW_CONN_DATAHARBOUR_DB", _connection(database))
-    for backend in ("local", "connect"):
-        monkeypatch.setitem(BACKENDS, backend, PlainBackend())
+    from dataharbour.hooks.backends import MAKERS  # brings Airflow
+
+    for name in BackendName:
+        monkeypatch.setitem(MAKERS, name, PlainBackend)
     spark = {"conn_type": "spark_connect", "host": "127.0.0.1", "port": 1, "password": "token"}
     monkeypatch.setenv("AIRFLOW_CONN_DATAHARBOUR_SPARK_CONNECT", json.dumps(spark))
     made = Installation(tmp_path, connector(database))

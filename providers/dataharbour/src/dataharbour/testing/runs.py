@@ -7,14 +7,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dataharbour import settings
-from dataharbour.jobs.backends.launch import ConnectEndpoint, LakeEndpoint
-from dataharbour.jobs.execute import Caller, Conclusion, Site, begin, conclude, open_run
+from dataharbour.jobs.backends.launch import Backend, LakeEndpoint
+from dataharbour.jobs.caller import Caller
+from dataharbour.jobs.execute import Conclusion, Site, begin, conclude, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.follow import LogTail, follow, tail_of
 from dataharbour.jobs.model import Output, RunRequest
 from dataharbour.jobs.outcomes import patience
 from dataharbour.jobs.states import terminal
 from dataharbour.testing.fixtures import Installation
+from dataharbour.testing.plain_backend import PlainBackend
 
 CALLER = Caller(
     dag_id="spark_job", dag_run_id="manual__1", task_id="run", map_index=-1, principal="ana"
@@ -34,14 +36,14 @@ _STAGES_SALES = """
 """
 
 
-def site_of(installation: Installation) -> Site:
-    """The installation as `jobs.execute` takes it."""
+def site_of(installation: Installation, backend: Backend | None = None) -> Site:
+    """The installation as `jobs.execute` takes it; everything runs on `backend` (plain Python)."""
     loaded = settings.load()
     return Site(
         store=installation.store("operator"),
         settings=loaded,
         lake=LakeEndpoint(loaded.lake),
-        connect=lambda: ConnectEndpoint("localhost", 1, "token"),
+        backend_of=lambda _: backend or PlainBackend(),
         clock=lambda: datetime.now(UTC),
     )
 
@@ -58,7 +60,11 @@ def carry_out(
     if terminal(run.detail):
         return Conclusion(run, run.failure)
     attempt = begin(site, run)
-    wait = patience(timeout_s=run.timeout_s, now=time.time())
+    wait = patience(
+        claim_within_s=site.backend_of(run.backend).claim_within_s,
+        timeout_s=run.timeout_s,
+        now=time.time(),
+    )
     tail = LogTail(site.store, run.id, cursor=tail_of(attempt), lines_left=100, emit=emit)
     with Gate.of(run, site.lake, site.settings.include_dir) as gate:
         attempt, why = follow(

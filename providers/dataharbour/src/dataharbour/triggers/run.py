@@ -11,9 +11,9 @@ from uuid import UUID
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from dataharbour.hooks.database import DataHarbourDatabaseHook
-from dataharbour.jobs.execute import BY_AIRFLOW, cancel
 from dataharbour.jobs.follow import ProgressReport
 from dataharbour.jobs.outcomes import Patience
+from dataharbour.jobs.stopping import BY_AIRFLOW, cancel
 from dataharbour.jobs.watch import until_settled
 from dataharbour.triggers.task_state import task_state
 

@@ -8,36 +8,43 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from urllib.parse import quote
 from uuid import UUID
 
-from dataharbour.errors import ConfigError
-from dataharbour.jobs.backends.launch import ConnectEndpoint, LaunchContext
+from dataharbour.jobs.backends.launch import ConnectEndpoint, LaunchContext, StartedDriver
+from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.backends.start import (
+    CLAIM_WITHIN_S,
     attempt_folder,
     child_arguments,
     child_environment,
     driver_is_alive,
+    kill_driver,
     start_driver,
 )
 from dataharbour.jobs.conf import check_conf
+from dataharbour.jobs.driver.interrupt import interrupt
 from dataharbour.jobs.driver.spec import ConnectSession
 
 
 class ConnectBackend:
-    """Runs the application against the server of `LaunchContext.connect`."""
+    """Runs the application against a Connect server.
 
-    name = "connect"
+    Args:
+        endpoint: the server of this moment; asked when it is needed.
+    """
+
+    name = BackendName.CONNECT
+    claim_within_s = CLAIM_WITHIN_S
+
+    def __init__(self, endpoint: Callable[[], ConnectEndpoint]) -> None:
+        self._endpoint = endpoint
 
     def submit(self, context: LaunchContext) -> str:
         """See `Backend.submit`."""
-        endpoint = context.connect
-        if endpoint is None:
-            raise ConfigError(
-                "The backend connect has no Spark Connect server.",
-                "Set the connection dataharbour_spark_connect, or use the backend local.",
-            )
+        endpoint = self._endpoint()
         conf = check_conf(context.request.conf, backend=self.name)
         session = session_of(endpoint, context.grant.attempt_id, principal=context.principal)
         return start_driver(
@@ -45,11 +52,23 @@ class ConnectBackend:
             command=[sys.executable, *child_arguments(context, attempt_folder(context))],
             environment=child_environment(context, _environment(endpoint, session, conf)),
             session=session,
+            secrets=[endpoint.token],
         )
 
     def is_alive(self, external_id: str) -> bool | None:
         """See `Backend.is_alive`."""
         return driver_is_alive(external_id)
+
+    def kill(self, driver: StartedDriver) -> None:
+        """See `Backend.kill`. Without its client a query would go on for minutes."""
+        if driver.external_id:
+            kill_driver(driver.external_id)
+        with suppress(Exception):  # the server may be what is down
+            interrupt(session_of(self._endpoint(), driver.attempt_id, principal=driver.principal))
+
+    def ui_url(self, external_id: str) -> str | None:
+        """See `Backend.ui_url`."""
+        return self._endpoint().ui_url
 
 
 def session_of(endpoint: ConnectEndpoint, attempt_id: UUID, *, principal: str) -> ConnectSession:

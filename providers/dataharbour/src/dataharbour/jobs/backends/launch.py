@@ -1,36 +1,18 @@
 """What a backend is given to start a driver, and the protocol it follows.
 
-How an operator uses it::
-
-    grant = store.start_attempt(run.id, backend=request.backend, now=now)
-    output = output_root(settings.lake, grant.attempt_id)
-    context = LaunchContext(
-        grant=grant,
-        request=replace(request, args=resolve_args(
-            request.args, lake=settings.lake, output=output, params=request.params)),
-        application=resolve_application(request.application, settings.applications),
-        principal=run.principal,
-        settings=settings,
-        driver_conninfo=read_driver_conninfo(settings),
-        lake=LakeEndpoint(...),                # connection dataharbour_lake
-        connect=ConnectEndpoint(...),          # connection dataharbour_spark_connect
-    )
-    external_id = get_backend(request.backend).submit(context)
-    store.submitted(grant.attempt_id, external_id=external_id, now=now)
-    state = store.wait(run.id, timeout_s=20)
-
 `submit` returns at once. From then on only the driver reports: it claims the
 attempt (RUNNING), and its end is `AttemptState.ended` or `.lapsed`. An attempt
-that stays SUBMITTED is one whose driver cannot reach the database: look at
-`is_alive(external_id)` and at ``home/runs/<attempt>/supervisor.log``. To cancel,
-call `RunStore.cancel`; the driver hears it at once.
+that stays SUBMITTED is one whose driver waits for its turn, or cannot reach the
+database. To cancel, call `RunStore.cancel`; the driver hears it at once. `kill` is for
+a driver that does not listen, and comes after its fence was moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import Application
@@ -40,11 +22,17 @@ from dataharbour.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class ConnectEndpoint:
-    """A Spark Connect server. `host` must be ``localhost`` where there is no TLS."""
+    """A Spark Connect server.
+
+    Attributes:
+        host: ``localhost`` where there is no TLS.
+        ui_url: address of the server's own pages, or None where they are not known.
+    """
 
     host: str
     port: int
     token: str = field(repr=False)
+    ui_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +58,6 @@ class LaunchContext:
         settings: this installation's.
         driver_conninfo: libpq string of the role `harbour_driver`.
         lake: the data bucket.
-        connect: the Connect server; None where the backend needs none.
         environment: more variables for the application; never secrets.
     """
 
@@ -81,26 +68,61 @@ class LaunchContext:
     settings: Settings
     driver_conninfo: str = field(repr=False)
     lake: LakeEndpoint
-    connect: ConnectEndpoint | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class Backend(Protocol):
-    """A place where drivers run."""
+@dataclass(frozen=True, slots=True)
+class StartedDriver:
+    """A driver that somebody started.
 
-    name: str
+    Attributes:
+        external_id: what `Backend.submit` answered; None when its caller was killed in between.
+        principal: who asked for the run.
+    """
+
+    attempt_id: UUID
+    external_id: str | None
+    principal: str
+
+
+class Backend(Protocol):
+    """A place where drivers run; `tests/contract/jobs` says what each must do."""
+
+    @property
+    def name(self) -> str:
+        """As jobs and requests choose it."""
+        ...
+
+    @property
+    def claim_within_s(self) -> float:
+        """How long a driver may wait for its turn before it counts as never come."""
+        ...
 
     def submit(self, context: LaunchContext) -> str:
         """Start the driver of an attempt and return where it is (`external_id`).
 
+        Called again for one attempt it may start a second driver: only one of them can claim it.
+
         Raises:
-            ConfigError: the context lacks something that this backend needs.
+            ConfigError: something that this backend needs is not set.
+            Unavailable: the place did not answer; the driver may have been started.
         """
         ...
 
     def is_alive(self, external_id: str) -> bool | None:
         """Whether that driver still runs; None where this machine cannot tell."""
         ...
+
+    def kill(self, driver: StartedDriver) -> None:
+        """End a driver and what it started elsewhere; no error when it is gone already."""
+        ...
+
+    def ui_url(self, external_id: str) -> str | None:
+        """Address of Spark's own pages on that driver, where it is known when it starts."""
+        ...
+
+
+BackendOf = Callable[[str], Backend]  # by name; raises ConfigError where there is none
 
 
 def read_driver_conninfo(settings: Settings) -> str:

@@ -12,12 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dataharbour.errors import ConfigError
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext
+from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
+from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.backends.start import (
+    CLAIM_WITHIN_S,
     attempt_folder,
     child_arguments,
     child_environment,
     driver_is_alive,
+    kill_driver,
     start_driver,
 )
 from dataharbour.storage.address import folder_address
@@ -30,7 +33,8 @@ _CORES = "spark.driver.cores"
 class LocalBackend:
     """Runs the application in a Spark that starts and ends with it."""
 
-    name = "local"
+    name = BackendName.LOCAL
+    claim_within_s = CLAIM_WITHIN_S
 
     def submit(self, context: LaunchContext) -> str:
         """See `Backend.submit`."""
@@ -55,6 +59,15 @@ class LocalBackend:
     def is_alive(self, external_id: str) -> bool | None:
         """See `Backend.is_alive`."""
         return driver_is_alive(external_id)
+
+    def kill(self, driver: StartedDriver) -> None:
+        """See `Backend.kill`; its JVM ends with it."""
+        if driver.external_id:
+            kill_driver(driver.external_id)
+
+    def ui_url(self, external_id: str) -> str | None:
+        """See `Backend.ui_url`: its pages are off."""
+        return None
 
 
 def _options(context: LaunchContext, folder: Path) -> Iterator[str]:

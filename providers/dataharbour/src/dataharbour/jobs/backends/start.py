@@ -7,6 +7,7 @@ its arguments: those are in a 0600 file that it deletes after reading.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -25,12 +26,15 @@ from dataharbour.jobs.driver.spec import ConnectSession, DriverSpec
 
 CHILD = Path(__file__).parents[1] / "driver" / "child.py"
 
+CLAIM_WITHIN_S = 60.0  # a driver claims after about 0.5 s; a machine that swaps may need long
+
 # All that a driver takes over from the process that starts it: Airflow's own
 # environment holds Airflow's secrets.
 _INHERITED = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH",
     "JAVA_HOME",
 )  # fmt: skip
+_PROCESS = re.compile(r"(?P<host>[^:]+):(?P<pid>[0-9]+):(?P<ticks>[0-9]+)")
 # By these `harbour down` finds the driver, and a restarted service leaves it alone.
 _PLATFORM, _SERVICE = "HARBOUR_PLATFORM", "HARBOUR_SERVICE"
 
@@ -71,6 +75,7 @@ def start_driver(
     command: Sequence[str],
     environment: Mapping[str, str],
     session: ConnectSession | None = None,
+    secrets: Sequence[str] = (),
 ) -> str:
     """Start the supervisor and return its external id, ``host:pid:start``.
 
@@ -79,11 +84,12 @@ def start_driver(
         command: argv of the child, ending in `child_arguments`.
         environment: all that the child gets.
         session: what to interrupt on a Connect server when the driver must end.
+        secrets: more values that must never stand in a log.
 
     Raises:
         ConfigError: the drivers' database file is wrong.
     """
-    secrets = _secrets(context)
+    hidden = _secrets(context, secrets)
     folder = attempt_folder(context)
     (folder / "work").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
@@ -96,7 +102,7 @@ def start_driver(
         command=list(command),
         environment=dict(environment),
         timeout_s=context.request.timeout_s,
-        secrets=secrets,
+        secrets=hidden,
         session=session,
     )
     path = folder / "spec.json"
@@ -111,11 +117,11 @@ def start_driver(
 
 
 def driver_is_alive(external_id: str) -> bool | None:
-    """Whether the supervisor of that id runs; None when it is on another machine."""
-    host, pid, ticks = external_id.rsplit(":", 2)
-    if host != socket.gethostname():
+    """Whether the supervisor of that id runs; None when it is no process of this machine."""
+    place = _PROCESS.fullmatch(external_id)
+    if place is None or place["host"] != socket.gethostname():
         return None
-    return is_running(int(pid), int(ticks))
+    return is_running(int(place["pid"]), int(place["ticks"]))
 
 
 def kill_driver(external_id: str) -> None:
@@ -160,12 +166,11 @@ def _password(conninfo: str) -> str | None:
     return str(password) if password else None
 
 
-def _secrets(context: LaunchContext) -> list[str]:
+def _secrets(context: LaunchContext, more: Sequence[str]) -> list[str]:
     """Values that must never stand in a log, also as they stand in a URL."""
-    connect = context.connect
     values = (
         context.grant.token,
-        connect.token if connect else None,
+        *more,
         context.lake.secret_key,
         context.lake.access_key,
         _password(context.driver_conninfo),

@@ -1,0 +1,32 @@
+"""Make the backends, each from the connections that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dataharbour.errors import ConfigError
+from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
+from dataharbour.jobs.backends.connect import ConnectBackend
+from dataharbour.jobs.backends.launch import Backend
+from dataharbour.jobs.backends.local import LocalBackend
+from dataharbour.jobs.backends.names import BackendName
+
+# A connection is asked for when its backend first needs it, and no earlier.
+MAKERS: dict[BackendName, Callable[[], Backend]] = {
+    BackendName.CONNECT: lambda: ConnectBackend(lambda: DataHarbourSparkConnectHook().endpoint()),
+    BackendName.LOCAL: LocalBackend,
+}
+
+
+def backend_of(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return MAKERS[BackendName(name)]()
+    except ValueError:
+        raise ConfigError(
+            f"There is no backend {name!r}.", f"Use one of: {', '.join(BackendName)}."
+        ) from None

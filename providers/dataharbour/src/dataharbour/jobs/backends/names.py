@@ -1,0 +1,22 @@
+"""The backends by name: what jobs, requests and forms may choose from.
+
+Pure. Where a driver runs, and what people are told about it; `hooks.backends` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class BackendName(StrEnum):
+    """Where a run's driver works."""
+
+    CONNECT = "connect"
+    LOCAL = "local"
+
+
+ABOUT: Mapping[BackendName, str] = {
+    BackendName.CONNECT: "the warm Spark server (fast)",
+    BackendName.LOCAL: "a Spark of its own (isolated)",
+}

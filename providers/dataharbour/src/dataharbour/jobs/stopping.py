@@ -1,0 +1,96 @@
+"""End a run before its time: cancelled, timed out, abandoned, given up.
+
+A driver is asked first; one that does not listen is fenced off (it can publish and
+report no more), and then killed where it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from dataharbour.errors import DataHarbourError
+from dataharbour.jobs.backends.launch import BackendOf, StartedDriver
+from dataharbour.jobs.caller import Caller, run_of_task
+from dataharbour.jobs.model import AttemptState, Detail, Failure, FailureClass, Run
+from dataharbour.jobs.outcomes import Step, step
+from dataharbour.jobs.states import terminal
+from dataharbour.jobs.store import RunStore
+
+ABANDON_WITHIN_S = 15.0
+
+BY_AIRFLOW = "airflow"  # the actor of a cancellation that comes from Airflow, not from a person
+CANCELLED = Failure(FailureClass.CANCELLED, "Cancelled while it ran.")
+
+Clock = Callable[[], datetime]
+
+
+def cancel(store: RunStore, run_id: UUID, *, within_s: float, clock: Clock) -> bool:
+    """Ask for the end of a run, and see it end if that takes no longer than `within_s`.
+
+    Args:
+        store: its actor is named in the events as who cancelled.
+        run_id: the run.
+        within_s: how long to wait for the driver's end.
+        clock: the present.
+
+    Returns:
+        Whether the driver is gone, and the run CANCELLED.
+    """
+    run = store.cancel(run_id, now=clock())
+    if step(run) is Step.REFUSE:
+        return True
+    attempt = store.wait(run_id, timeout_s=within_s)
+    gone = attempt.ended or attempt.lapsed
+    if gone:
+        store.finish(run_id, detail=Detail.CANCELLED, failure=CANCELLED, now=clock())
+    return gone
+
+
+def time_out(
+    store: RunStore,
+    run_id: UUID,
+    *,
+    backend_of: BackendOf,
+    within_s: float,
+    clears: int,
+    clock: Clock,
+) -> None:
+    """End a run whose task has run longer than Airflow allows it to (`execution_timeout`)."""
+    end_driver(store, store.get(run_id), backend_of=backend_of, within_s=within_s, clock=clock)
+    reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
+    store.finish(run_id, detail=Detail.TIMED_OUT, failure=reason, clears=clears, now=clock())
+
+
+def abandon(
+    store: RunStore, error: Exception, *, backend_of: BackendOf, caller: Caller, clock: Clock
+) -> None:
+    """End the run of a task that failed for the last time: nobody comes to it again."""
+    run = run_of_task(store, caller)
+    if run is None or terminal(run.detail):
+        return
+    if run.attempt:
+        end_driver(store, run, backend_of=backend_of, within_s=ABANDON_WITHIN_S, clock=clock)
+    problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
+    reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
+    store.finish(run.id, detail=Detail.FAILED, failure=reason, clears=caller.clears, now=clock())
+
+
+def end_driver(
+    store: RunStore, run: Run, *, backend_of: BackendOf, within_s: float, clock: Clock
+) -> None:
+    """Have the newest driver of a run end; one that does not is given up."""
+    store.stop_driver(run.id, now=clock())
+    attempt = store.wait(run.id, timeout_s=within_s)
+    if not attempt.ended:
+        give_up(store, run, attempt, backend_of=backend_of, now=clock())
+
+
+def give_up(
+    store: RunStore, run: Run, attempt: AttemptState, *, backend_of: BackendOf, now: datetime
+) -> None:
+    """See that a driver that is not waited for any more does nothing more."""
+    store.give_up(run.id, now=now)
+    driver = StartedDriver(attempt.attempt_id, attempt.external_id, run.principal)
+    backend_of(run.backend).kill(driver)
