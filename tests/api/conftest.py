@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -10,18 +11,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
+from psycopg.types.json import Jsonb
 
 from dataharbour.api.airflow_rest import AirflowRest
 from dataharbour.api.app import create_app
 from dataharbour.api.database import Database
 from dataharbour.api.services import Services
 from dataharbour.errors import NotAuthenticated
+from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.settings import Settings
 
 ROLES = ("viewer", "user", "op", "admin")  # as SimpleAuthManager has them, the weakest first
@@ -129,6 +134,67 @@ def settings(tmp_path: Path) -> Settings:
         spark_defaults=None,
         driver_dsn_file=tmp_path / "driver.dsn",
     )
+
+
+class Driver:
+    """What the bootstrap of a Spark driver does to the database."""
+
+    def __init__(self, server, database: str) -> None:
+        self.runs, self.now = server.services.runs, server.services.now
+        run = self.runs.open_run(
+            RunRequest(application="hello.py"),
+            application_sha256="0" * 64,
+            dag_id="spark_job",
+            dag_run_id=uuid4().hex,
+            task_id="run",
+            principal="ada",
+            now=self.now(),
+        )
+        self.run_id = str(run.id)
+        self.grant = self.runs.start_attempt(run.id, backend="local", now=self.now())
+        self.connection = psycopg.connect(database, autocommit=True)
+        self.next_line = 1
+        assert self._call("select driver.claim(%s, %s, 'test')")
+
+    def write(self, *lines: str) -> None:
+        payload = Jsonb([[time.time(), "stdout", line] for line in lines])
+        self.next_line = self._call("select driver.log(%s, %s, %s, %s)", self.next_line, payload)
+
+    def progress(self, **counts: int) -> None:
+        assert self._call("select driver.progress(%s, %s, %s)", Jsonb(counts))
+
+    def fail(self, message: str) -> None:
+        end = "select driver.finish(%s, %s, 'FAILED', 1, 'USER_ERROR', %s)"
+        assert self._call(end, message)
+
+    def finish(self) -> None:
+        assert self._call("select driver.finish(%s, %s, 'SUCCEEDED', 0, null, null)")
+        self.runs.finalizing(self.grant.run_id, self.now())
+        self.runs.finish(self.grant.run_id, detail=Detail.SUCCEEDED, now=self.now())
+
+    def _call(self, query: str, *values: object):
+        identity = [self.grant.attempt_id, self.grant.token]
+        return self.connection.execute(query, [*identity, *values]).fetchone()[0]
+
+
+@pytest.fixture
+def driver(server, driver_database):
+    driver = Driver(server, driver_database)
+    yield driver
+    driver.connection.close()
+
+
+def events(answer):
+    """(event, id, data) as they arrive."""
+    event: dict[str, str] = {}
+    for line in answer.iter_lines():
+        if line and not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            event[name] = value
+        elif event:
+            if "event" in event:
+                yield event["event"], event.get("id"), json.loads(event["data"])
+            event = {}
 
 
 HELLO = """\

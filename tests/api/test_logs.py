@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
-from dataharbour.api import changes
-from dataharbour.jobs.model import Detail, RunRequest
+from dataharbour.api import changes, streams
 
-
-class Driver:
-    """What the bootstrap of a Spark driver does to the database."""
-
-    def __init__(self, server, database: str) -> None:
-        self.runs, self.now = server.services.runs, server.services.now
-        run = self.runs.open_run(
-            RunRequest(application="hello.py"),
-            application_sha256="0" * 64,
-            dag_id="spark_job",
-            dag_run_id=uuid4().hex,
-            task_id="run",
-            principal="ada",
-            now=self.now(),
-        )
-        self.run_id = str(run.id)
-        self.grant = self.runs.start_attempt(run.id, backend="local", now=self.now())
-        self.connection = psycopg.connect(database, autocommit=True)
-        self.next_line = 1
-        assert self._call("select driver.claim(%s, %s, 'test')")
-
-    def write(self, *lines: str) -> None:
-        payload = Jsonb([[time.time(), "stdout", line] for line in lines])
-        self.next_line = self._call("select driver.log(%s, %s, %s, %s)", self.next_line, payload)
-
-    def finish(self) -> None:
-        assert self._call("select driver.finish(%s, %s, 'SUCCEEDED', 0, null, null)")
-        self.runs.finalizing(self.grant.run_id, self.now())
-        self.runs.finish(self.grant.run_id, detail=Detail.SUCCEEDED, now=self.now())
-
-    def _call(self, query: str, *values: object):
-        identity = [self.grant.attempt_id, self.grant.token]
-        return self.connection.execute(query, [*identity, *values]).fetchone()[0]
-
-
-@pytest.fixture
-def driver(server, driver_database):
-    driver = Driver(server, driver_database)
-    yield driver
-    driver.connection.close()
-
-
-def events(answer):
-    """(event, id, data) as they arrive."""
-    event: dict[str, str] = {}
-    for line in answer.iter_lines():
-        if line and not line.startswith(":"):
-            name, _, value = line.partition(": ")
-            event[name] = value
-        elif event:
-            if "event" in event:
-                yield event["event"], event.get("id"), json.loads(event["data"])
-            event = {}
+from .conftest import Driver, events
 
 
 def stream(client, driver, **headers):
@@ -215,11 +159,104 @@ def test_a_stream_ends_when_the_server_is_asked_to_stop(serve, settings, databas
         driver.connection.close()
 
 
-def test_a_client_that_leaves_leaves_nothing_behind(server, admin, driver):
+def test_a_client_that_leaves_leaves_nothing_behind(server, admin, driver, database):
+    def listeners() -> int:
+        query = "select count(*) from pg_stat_activity where application_name = %s"
+        with psycopg.connect(database) as connection:
+            return connection.execute(query, ["dataharbour api changes"]).fetchone()[0]
+
+    def within(seconds: float, count: int) -> bool:
+        deadline = time.monotonic() + seconds
+        while listeners() != count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return listeners() == count
+
     with stream(admin, driver) as answer:
-        next(events(answer))
+        told = events(answer)  # held: httpx hangs up when it is collected
+        next(told)
         assert server.services.changes._waiting
-    deadline = time.monotonic() + 5
-    while server.services.changes._waiting and time.monotonic() < deadline:
-        time.sleep(0.05)
+        assert within(5, 1)
+    assert within(5, 0)
     assert not server.services.changes._waiting
+    assert server.services.changes._listener is None
+
+
+def test_a_quiet_stream_shows_that_it_lives(admin, driver, monkeypatch):
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(streams, "LOOK_AGAIN_S", 0.1)
+    with stream(admin, driver) as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith(":"))
+        assert [next(lines), next(lines)] == [": still here"] * 2
+
+
+def test_a_stream_that_breaks_again_and_again_brings_each_line_once(admin, driver):
+    def work() -> None:
+        for number in range(150):
+            driver.write(f"{number}a", f"{number}b")
+            time.sleep(0.005)
+        driver.finish()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    seen: list[str] = []
+    position: dict[str, str] = {}
+    connections, over = 0, False
+    while not over:
+        connections += 1
+        with stream(admin, driver, **position) as answer:
+            for count, (name, at, data) in enumerate(events(answer)):
+                if at:
+                    position = {"Last-Event-ID": at}
+                if name == "lines":
+                    seen += [line["line"] for line in data["items"]]
+                over = name == "end" or at == "end"
+                if count >= 3 or over:
+                    break  # the connection is cut here
+            over = over or answer.status_code == 204
+    worker.join()
+    assert connections > 5
+    assert seen == [f"{number}{half}" for number in range(150) for half in "ab"]
+
+
+def test_a_stream_outlives_a_database_that_is_away_for_a_moment(server, admin, driver, monkeypatch):
+    with stream(admin, driver) as answer:
+        told = events(answer)
+        next(told)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(server.services.runs), "logs", _away)
+            driver.write("meanwhile")
+            time.sleep(0.3)
+        assert next(data for name, _, data in told if name == "lines")["items"][0]["line"]
+
+
+def _away(*_: object, **__: object) -> None:
+    raise psycopg.OperationalError("the server closed the connection unexpectedly")
+
+
+def test_a_page_of_a_long_log_takes_no_longer_than_one_of_a_short_log(admin, driver, database):
+    """20,000 chunks lie before the page; `tests/unit/jobs/test_logs.py` counts the rows."""
+    driver.write("short")
+    path = f"/api/v1/runs/{driver.run_id}/logs"
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            """insert into log_chunk (attempt_id, first_line, lines, line_count, written_at)
+               select %s, n, jsonb_build_array(jsonb_build_array(0, 'stdout', n::text)), 1, now()
+               from generate_series(2, 20001) n""",
+            [driver.grant.attempt_id],
+        )
+
+    def page(after: int) -> list[str]:
+        items = admin.get(path, params={"cursor": f"1.{after}", "limit": 10}).json()["items"]
+        return [item["line"] for item in items]
+
+    def quickest(after: int) -> float:
+        taken = []
+        for _ in range(7):
+            began = time.perf_counter()
+            page(after)
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
+    assert page(19_995) == ["19996", "19997", "19998", "19999", "20000", "20001"]
+    assert page(10_000)[0] == "10001"
+    assert quickest(0) < quickest(19_000) * 3 + 0.01, "the first page has 20,000 chunks after it"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from dataharbour.api.routes import runs
 from dataharbour.jobs.model import Detail, Failure, FailureClass, RunRequest
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -108,17 +109,17 @@ def test_a_run_shows_how_it_failed(server, admin):
     assert run["failure"] == {"class": "OUT_OF_MEMORY", "message": "Java heap space"}
     assert run["ended_at"] == "2026-11-23T12:00:00Z"
     assert run["started_at"] is run["duration_s"] is None
-    assert answer.headers["etag"] == '"2"'
+    assert answer.headers["etag"].startswith('"2-')
 
 
-@pytest.mark.parametrize("path", ["", "/logs", "/events"])
-@pytest.mark.parametrize("run_id", [str(uuid4()), "nonsense", "0", "%00", "a" * 3000])
+@pytest.mark.parametrize("path", ["", "/logs", "/events", "/attempts"])
+@pytest.mark.parametrize("run_id", [str(UUID(int=7)), "nonsense", "0", "%00", "a" * 3000])
 def test_a_run_that_is_not_there_is_404(admin, path, run_id):
     answer = admin.get(f"/api/v1/runs/{run_id}{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "run-not-found")
 
 
-@pytest.mark.parametrize("path", ["", "/logs", "/events"])
+@pytest.mark.parametrize("path", ["", "/logs", "/events", "/attempts"])
 def test_somebody_elses_run_looks_like_one_that_is_not_there(server, path):
     run_id, nowhere = start(server, job="hello"), str(uuid4())
     server.roles.hidden.add("job__hello")
@@ -178,9 +179,58 @@ def test_to_wait_for_a_run_that_has_ended_takes_no_time(server, admin):
     assert time.monotonic() - began < 1
 
 
-@pytest.mark.parametrize("wait", ["61", "-1", "long"])
-def test_nobody_waits_longer_than_a_minute(server, admin, wait):
+@pytest.mark.parametrize("wait", ["20s", "20", "20.5s", "90s", "3600"])
+def test_a_wait_is_seconds_with_or_without_their_unit_and_ends_early(server, admin, wait):
+    run_id = start(server)
+    timer = threading.Timer(0.3, finish, [server, run_id, Detail.CANCELLED])
+    timer.start()
+    began = time.monotonic()
+    assert admin.get(f"/api/v1/runs/{run_id}?wait={wait}").json()["state"] == "CANCELLED"
+    timer.join()
+    assert time.monotonic() - began < 2
+
+
+def test_nobody_waits_longer_than_a_minute(server, admin, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_WAIT_S", 0.3)
+    began = time.monotonic()
+    assert admin.get(f"/api/v1/runs/{start(server)}?wait=3600s").json()["state"] == "QUEUED"
+    assert 0.3 <= time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("wait", ["-1", "-1s", "long", "30m", "s", "nan", "inf", "30 s x"])
+def test_a_wait_that_is_no_number_of_seconds_is_refused(server, admin, wait):
     assert admin.get(f"/api/v1/runs/{start(server)}?wait={wait}").status_code == 422
+
+
+def test_a_run_shows_how_far_its_driver_is(admin, driver):
+    path = f"/api/v1/runs/{driver.run_id}"
+    before = admin.get(path)
+    assert before.json()["progress"] is None
+    driver.progress(stages_done=1, stages=4, tasks_done=9, tasks=40)
+    after = admin.get(path)
+    assert after.json()["progress"]["tasks_done"] == 9
+    assert after.headers["etag"] != before.headers["etag"], "what is shown has changed"
+    matched = {"If-Match": before.headers["etag"]}
+    cancelled = admin.post(f"{path}:cancel", headers=matched)
+    assert cancelled.status_code == 202, "its state has not"
+
+
+def test_a_run_that_the_caller_has_already_is_not_sent_again(server, admin):
+    path = f"/api/v1/runs/{(run_id := start(server))}"
+    tag = admin.get(path).headers["etag"]
+    for known in (tag, f'"x", {tag}', f"W/{tag}", "*"):
+        answer = admin.get(path, headers={"If-None-Match": known})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == tag
+    finish(server, run_id, Detail.CANCELLED)
+    news = admin.get(path, headers={"If-None-Match": tag})
+    assert (news.status_code, news.json()["state"]) == (200, "CANCELLED")
+
+
+def test_a_wait_for_news_of_a_known_run_ends_with_304_where_there_are_none(server, admin):
+    path = f"/api/v1/runs/{start(server)}"
+    known = {"If-None-Match": admin.get(path).headers["etag"]}
+    assert admin.get(f"{path}?wait=0.2s", headers=known).status_code == 304
 
 
 def test_the_jobs_are_listed_with_what_is_wrong_with_the_broken_ones(admin, settings):

@@ -23,6 +23,7 @@ ROUTES = {
     "GET /api/v1/runs",
     "POST /api/v1/runs",
     "GET /api/v1/runs/{run_id}",
+    "GET /api/v1/runs/{run_id}/attempts",
     "GET /api/v1/runs/{run_id}/events",
     "GET /api/v1/runs/{run_id}/logs",
     "POST /api/v1/runs/{run_id}:cancel",

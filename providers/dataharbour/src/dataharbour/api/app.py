@@ -11,7 +11,17 @@ from fastapi.security import HTTPBearer
 from dataharbour.api import problems
 from dataharbour.api.body_limit import BodyLimit
 from dataharbour.api.guard import OPEN_PATHS, Guard
-from dataharbour.api.routes import changing, dashboard, docs, health, jobs, logs, runs, sign_in
+from dataharbour.api.routes import (
+    changing,
+    dashboard,
+    docs,
+    health,
+    history,
+    jobs,
+    logs,
+    runs,
+    sign_in,
+)
 from dataharbour.api.schemas import Problem
 from dataharbour.api.services import Services
 
@@ -59,8 +69,8 @@ def _versioned() -> APIRouter:
         dependencies=[Depends(bearer)],
         responses={"default": {"model": Problem, "description": "A failure."}},
     )
-    for part in (jobs.router, runs.router, changing.router, logs.router, dashboard.router):
-        router.include_router(part)
+    for part in (jobs, runs, history, changing, logs, dashboard):
+        router.include_router(part.router)
     return router
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from dataharbour.api.schemas import (
+    AttemptResource,
     EventResource,
     FailureResource,
     JobError,
@@ -16,7 +17,7 @@ from dataharbour.api.schemas import (
 )
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.declared import JobSpec
-from dataharbour.jobs.model import Event, Failure, LogPage, Run
+from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Run
 
 ONE_OFF_DAG = "spark_job"
 TASK_ID = "run"
@@ -52,11 +53,13 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
         ended_at=_utc(run.ended_at),
         duration_s=run.duration_s,
         failure=_failure(run.failure),
+        progress=run.progress,
         labels=dict(run.labels),
         links={
             "self": here,
             "logs": f"{here}/logs",
             "events": f"{here}/events",
+            "attempts": f"{here}/attempts",
             "airflow": f"{_airflow(mount)}/dags/{run.dag_id}/runs/{run.dag_run_id}",
             **repeats,
         },
@@ -106,6 +109,27 @@ def log_resource(page: LogPage) -> LogResource:
         for line in page.items
     ]
     return LogResource(items=items, next=page.next, complete=page.complete)
+
+
+def attempt_resource(attempt: Attempt) -> AttemptResource:
+    """One attempt."""
+    return AttemptResource(
+        id=attempt.attempt_id,
+        number=attempt.number,
+        backend=attempt.backend,
+        state=attempt.observed,
+        external_id=attempt.external_id,
+        holder=attempt.holder,
+        created_at=attempt.created_at.astimezone(UTC),
+        submitted_at=_utc(attempt.submitted_at),
+        claimed_at=_utc(attempt.claimed_at),
+        lease_until=_utc(attempt.lease_until),
+        ended_at=_utc(attempt.ended_at),
+        exit_code=attempt.exit_code,
+        failure=_failure(attempt.failure),
+        progress=attempt.progress,
+        log_lines=attempt.log_lines,
+    )
 
 
 def event_resource(event: Event) -> EventResource:

@@ -81,6 +81,16 @@ class CancelRun(_Closed):
     )
 
 
+Progress = Annotated[
+    dict[str, Any],
+    Field(
+        description="How far the driver is, as it last told: what it counts of `stages_done`, "
+        "`stages`, `tasks_done`, `tasks` and more.",
+        examples=[{"stages_done": 1, "stages": 4, "tasks_done": 9, "tasks": 40}],
+    ),
+]
+
+
 class FailureResource(BaseModel):
     """Why a run failed."""
 
@@ -108,6 +118,7 @@ class RunResource(BaseModel):
     ended_at: datetime | None
     duration_s: float | None
     failure: FailureResource | None
+    progress: Progress | None
     labels: dict[str, str]
     links: dict[str, str]
 
@@ -180,6 +191,33 @@ class LogResource(BaseModel):
     complete: bool
 
 
+class AttemptResource(BaseModel):
+    """One start of a run's application."""
+
+    id: UUID
+    number: int = Field(description="1 for the first of the run.")
+    backend: str
+    state: Detail = Field(description="SUBMITTING, SUBMITTED, RUNNING, or how it ended.")
+    external_id: str | None = Field(description="The backend's name for its driver.")
+    holder: str | None = Field(description="Host and process of the supervisor that claimed it.")
+    created_at: datetime
+    submitted_at: datetime | None = Field(description="The backend took it.")
+    claimed_at: datetime | None = Field(description="Its driver came, and user code began.")
+    lease_until: datetime | None = Field(description="Until when its driver is taken for alive.")
+    ended_at: datetime | None
+    exit_code: int | None
+    failure: FailureResource | None
+    progress: Progress | None
+    log_lines: int
+
+
+class AttemptList(BaseModel):
+    """Attempts, oldest first."""
+
+    items: list[AttemptResource]
+    next: str | None = None
+
+
 class EventResource(BaseModel):
     """One change of a run or of its attempt."""
 
@@ -194,10 +232,10 @@ class EventResource(BaseModel):
 
 
 class EventList(BaseModel):
-    """Events, oldest first."""
+    """Events, oldest first; `next` continues after them, and is null once the run has ended."""
 
     items: list[EventResource]
-    next: str | None = None
+    next: str | None
 
 
 class ProblemDetail(BaseModel):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from dataharbour.errors import ConfigError
 
+_EVENT_CURSOR = re.compile(r"[0-9]{1,18}")
 _LOG_CURSOR = re.compile(r"([0-9]{1,9})\.([0-9]{1,18})")
 
 
@@ -32,6 +33,17 @@ def log_cursor(cursor: str) -> tuple[int, int]:
     if match is None:
         raise _foreign(cursor)
     return int(match[1]), int(match[2])
+
+
+def event_cursor(cursor: str) -> int:
+    """The event after which a page of events begins.
+
+    Raises:
+        ConfigError: no page gave this cursor.
+    """
+    if _EVENT_CURSOR.fullmatch(cursor) is None:
+        raise _foreign(cursor)
+    return int(cursor)
 
 
 def _foreign(cursor: str) -> ConfigError:

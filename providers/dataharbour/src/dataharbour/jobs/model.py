@@ -243,6 +243,34 @@ class AttemptState:
         return self.observed in ATTEMPT_ENDS
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt as people see it.
+
+    Attributes:
+        observed: SUBMITTING, SUBMITTED, RUNNING, or one of the ends.
+        external_id: the backend's name for it.
+        holder: host and process that claimed it.
+        log_lines: how many lines its driver wrote.
+    """
+
+    attempt_id: UUID
+    number: int
+    backend: str
+    observed: Detail
+    external_id: str | None
+    holder: str | None
+    created_at: datetime
+    submitted_at: datetime | None
+    claimed_at: datetime | None
+    lease_until: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    failure: Failure | None
+    progress: dict[str, Any] | None
+    log_lines: int
+
+
 ATTEMPT_ENDS = frozenset(
     {Detail.SUCCEEDED, Detail.FAILED, Detail.CANCELLED, Detail.TIMED_OUT, Detail.LOST}
 )

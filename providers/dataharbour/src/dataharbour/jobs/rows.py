@@ -13,6 +13,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from dataharbour.jobs.model import (
+    Attempt,
     AttemptState,
     Desired,
     Detail,
@@ -49,6 +50,16 @@ def attempt_of(row: Row) -> AttemptState:
     return AttemptState(
         observed=Detail(values.pop("observed")),
         desired=Desired(values.pop("desired")),
+        failure=failure_of(values.pop("failure_class"), values.pop("failure_message")),
+        **values,
+    )
+
+
+def told_attempt_of(row: Row) -> Attempt:
+    """One row of the statement `attempts_of_run`."""
+    values = _utc(row)
+    return Attempt(
+        observed=Detail(values.pop("observed")),
         failure=failure_of(values.pop("failure_class"), values.pop("failure_message")),
         **values,
     )

@@ -6,7 +6,7 @@ the event, counts the version, wakes listeners and holds terminal states final
 they call the functions of schema `driver`.
 
 The statements are in the modules by subject: `opening`, `attempts`, `ending`,
-`listing`, `logs`, `waiting`.
+`history`, `listing`, `logs`, `waiting`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,20 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from dataharbour.jobs import attempts, ending, figures, listing, logs, opening, waiting
+from dataharbour.jobs import (
+    attempts,
+    ending,
+    figures,
+    history,
+    listing,
+    logs,
+    opening,
+    waiting,
+)
 from dataharbour.jobs.attempts import RightToPublish
 from dataharbour.jobs.figures import Day, Stats
 from dataharbour.jobs.model import (
+    Attempt,
     AttemptGrant,
     AttemptState,
     Detail,
@@ -32,11 +42,12 @@ from dataharbour.jobs.model import (
     RunFilter,
     RunRequest,
 )
-from dataharbour.jobs.rows import columns_of, event_of, run_of
+from dataharbour.jobs.rows import columns_of, run_of
 from dataharbour.jobs.statements import AnyConnection, fetch_all, fetch_one, statement
 from dataharbour.jobs.transitions import read_run
 
 ConnectRuns = Callable[[], AbstractContextManager[AnyConnection]]
+Attempts = list[Attempt]
 Events = list[Event]
 Runs = list[Run]
 Days = list[Day]
@@ -348,10 +359,32 @@ class RunStore:
         Raises:
             RunNotFound: there is none with that id.
         """
+        return self.event_page(run_id, limit=None).items
+
+    def event_page(
+        self, run_id: UUID, *, cursor: str | None = None, limit: int | None
+    ) -> Page[Event]:
+        """What happened to a run after `cursor`, oldest first.
+
+        `next` of the page goes on after it, also where nothing has happened yet;
+        it is None once the run has ended and the page holds its last event.
+
+        Raises:
+            RunNotFound: there is none with that id.
+            ConfigError: the cursor is not one that an earlier page gave.
+        """
         with self._connect() as connection:
-            read_run(connection, run_id)
-            rows = fetch_all(connection, statement("events_of_run"), {"run_id": run_id})
-        return [event_of(row) for row in rows]
+            run = read_run(connection, run_id)
+            return history.events(connection, run, cursor=cursor, limit=limit)
+
+    def attempts(self, run_id: UUID) -> Attempts:
+        """The attempts of a run, oldest first.
+
+        Raises:
+            RunNotFound: there is none with that id.
+        """
+        with self._connect() as connection:
+            return history.attempts(connection, read_run(connection, run_id))
 
     def logs(self, run_id: UUID, *, cursor: str | None = None, limit: int = 1000) -> LogPage:
         """Log lines of all attempts, oldest first, from `cursor` on.

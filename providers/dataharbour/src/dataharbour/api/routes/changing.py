@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -30,8 +31,10 @@ from dataharbour.jobs.states import terminal
 
 IfMatch = Annotated[
     str | None,
-    Header(description="The run's ETag: refuse (412) if it has changed since it was read."),
+    Header(description="The run's ETag: refuse (412) if its state has changed since it was read."),
 ]
+
+_TAG = re.compile(r'(?:W/)?"?([0-9]{1,9})(?:-[0-9a-f]{8})?"?')  # see `starting.etag`
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -61,8 +64,9 @@ def cancel_run(
             f"The run {run.id} is {run.detail}; it has ended and cannot be cancelled.",
             "To run it again: POST runs/ID:retry, or start a new run of the job.",
         )
-    response.headers["ETag"] = etag(run)
-    return run_resource(run, mount=request.scope.get("root_path", ""))
+    resource = run_resource(run, mount=request.scope.get("root_path", ""))
+    response.headers["ETag"] = etag(run, resource)
+    return resource
 
 
 @router.post(
@@ -129,7 +133,9 @@ def _dag_conf(run: Run) -> dict[str, Any]:
 def _version(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
-    number = if_match.strip().removeprefix("W/").strip('"')
-    if not number.isdecimal() or len(number) > 9:
-        raise InvalidRequest(f"If-Match: {if_match[:60]!r} is no ETag of a run.", 'E.g. "3".')
-    return int(number)
+    tag = _TAG.fullmatch(if_match.strip())
+    if tag is None:
+        raise InvalidRequest(
+            f"If-Match: {if_match[:60]!r} is no ETag of a run.", 'E.g. "3-0a1b2c3d".'
+        )
+    return int(tag[1])

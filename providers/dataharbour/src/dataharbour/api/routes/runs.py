@@ -1,4 +1,4 @@
-"""The runs: list, look and wait, events; start one of any application."""
+"""The runs: list, look and wait; start one of any application."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import AwareDatetime, BeforeValidator, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
@@ -18,7 +18,7 @@ from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.changes import server_stops, wait_for
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.problems import InvalidRequest
-from dataharbour.api.resources import ONE_OFF_DAG, event_resource, run_resource
+from dataharbour.api.resources import ONE_OFF_DAG, run_resource
 from dataharbour.api.routes.jobs import visible_jobs
 from dataharbour.api.routes.starting import (
     REPLAYED_RESPONSE,
@@ -26,8 +26,9 @@ from dataharbour.api.routes.starting import (
     accepted,
     etag,
     key_or_new,
+    matches,
 )
-from dataharbour.api.schemas import EventList, RunList, RunResource, StartRun, Text
+from dataharbour.api.schemas import RunList, RunResource, StartRun, Text
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import RunNotFound
 from dataharbour.jobs.applications import resolve_application
@@ -39,11 +40,31 @@ from dataharbour.jobs.states import terminal
 MAX_WAIT_S = 60
 LOOK_AGAIN_S = 2.0  # while waiting, in case nobody tells us of a change
 
+
+def _seconds(given: object) -> object:
+    """`30s` is `30`."""
+    return given.removesuffix("s") if isinstance(given, str) else given
+
+
+Wait = Annotated[
+    float,
+    Query(
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds to wait for the run's end, e.g. `30` or `30s`; a minute at most.",
+    ),
+    BeforeValidator(_seconds),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?s?$", "examples": ["30s"]}),
+]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of the page.")]
 Cursor = Annotated[Text | None, Query(description="`next` of the page before.")]
 StateFilter = Annotated[State | None, Query(description="Only runs in this state.")]
 LabelFilter = Annotated[
     Sequence[Text], Query(alias="label", description="NAME=VALUE; given twice: both.")
+]
+
+IfNoneMatch = Annotated[
+    str | None, Header(description="ETags that the caller has: 304 if the run is still so.")
 ]
 
 router = APIRouter(tags=["runs"])
@@ -104,30 +125,32 @@ async def start_run(
     return accepted(request, run, replayed=replayed, key=key)
 
 
-@router.get("/runs/{run_id}")
+@router.get(
+    "/runs/{run_id}",
+    response_model=RunResource,
+    responses={304: {"description": "It is as the ETag in `If-None-Match` says."}},
+)
 async def get_run(
     run_id: str,
     request: Request,
-    response: Response,
     services: ServicesDep,
     caller: CallerDep,
-    wait: Annotated[
-        float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the run's end.")
-    ] = 0,
-) -> RunResource:
-    """One run. With `wait`, answers when the run has ended, at the latest after so many seconds."""
+    wait: Wait = 0,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """One run. With `wait`, answers when the run has ended, at the latest after so many seconds.
+
+    Its ETag changes with everything that is shown here. `If-Match` of the calls that change a
+    run asks for less: that its state is still the one that was read.
+    """
     run = await run_in_threadpool(visible_run, services, caller, run_id)
     if wait and not terminal(run.detail):
-        run = await _ended(services, run, timeout_s=wait)
-    response.headers["ETag"] = etag(run)
-    return run_resource(run, mount=request.scope.get("root_path", ""))
-
-
-@router.get("/runs/{run_id}/events")
-def list_events(run_id: str, services: ServicesDep, caller: CallerDep) -> EventList:
-    """Everything that happened to a run, oldest first."""
-    run = visible_run(services, caller, run_id)
-    return EventList(items=[event_resource(event) for event in services.runs.events(run.id)])
+        run = await _ended(services, run, timeout_s=min(wait, MAX_WAIT_S))
+    resource = run_resource(run, mount=request.scope.get("root_path", ""))
+    headers = {"ETag": etag(run, resource), "Cache-Control": "private, no-cache"}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(resource.model_dump(mode="json"), headers=headers)
 
 
 def visible_run(services: Services, caller: Caller, run_id: str) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -40,7 +41,7 @@ def accepted(request: Request, run: Run, *, replayed: bool, key: str) -> JSONRes
     headers = {
         "Location": resource.links["self"],
         "Retry-After": "1",
-        "ETag": etag(run),
+        "ETag": etag(run, resource),
         "Idempotency-Key": key,
     }
     if replayed:
@@ -50,6 +51,18 @@ def accepted(request: Request, run: Run, *, replayed: bool, key: str) -> JSONRes
     )
 
 
-def etag(run: Run) -> str:
-    """The version of a run, as an entity tag."""
-    return f'"{run.version}"'
+def etag(run: Run, resource: RunResource) -> str:
+    """An entity tag: the version of a run, and a checksum of all that is shown of it.
+
+    Progress moves without a new version, so the version alone would hide it.
+    """
+    shown = resource.model_dump_json().encode()
+    return f'"{run.version}-{zlib.crc32(shown):08x}"'
+
+
+def matches(if_none_match: str | None, tag: str) -> bool:
+    """Whether the caller has this representation already (RFC 9110, 13.1.2: weak comparison)."""
+    if if_none_match is None:
+        return False
+    known = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return tag in known or "*" in known
