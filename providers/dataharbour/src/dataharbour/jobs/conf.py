@@ -89,6 +89,7 @@ ALLOWED: Mapping[str, Rule] = {
     ),
     "spark.sql.shuffle.partitions": _whole(1, 10_000),
     "spark.sql.sources.partitionOverwriteMode": _one_of("static", "dynamic"),
+    "spark.cores.max": _whole(1, 1_000, own_spark=True),
     "spark.default.parallelism": _whole(1, 10_000, own_spark=True),
     "spark.driver.cores": _whole(1, 128, own_spark=True),
     "spark.driver.maxResultSize": _size("1m", "64g", own_spark=True),

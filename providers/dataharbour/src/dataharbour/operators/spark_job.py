@@ -24,6 +24,12 @@ from airflow.sdk.exceptions import (
 from dataharbour.errors import ApplicationNotAllowed, ConfigError, Conflict, JobFailed, NotFound
 from dataharbour.jobs.model import AttemptState, Output, Run, RunRequest
 from dataharbour.links.run import RunLink, RunLogLink
+from dataharbour.operators.submit_arguments import (
+    labels_with_name,
+    literal_args,
+    take_submit_arguments,
+    with_submit_arguments,
+)
 from dataharbour.operators.tables import published_lines, table_asset, tell_assets
 
 if TYPE_CHECKING:
@@ -53,13 +59,17 @@ class SparkJobOperator(BaseOperator):
     lives is adopted, outputs that are staged are published, and the user's code
     starts no more than ``retries + 1`` times. `PICK_UPS` tries more serve that.
 
+    Takes the arguments of the Spark provider's `SparkSubmitOperator` as well: each is
+    translated, ignored or refused (`submit_arguments`). With one of them given, and no
+    `backend`, the connection `conn_id` (``spark_default``) chooses the backend.
+
     Args:
         job: name of a declared job.
         application: a Python file below the allowed folders. (templated)
         args: its arguments, with the placeholders ``{lake}``, ``{output}``; at most
             64 KiB together. (templated)
         conf: Spark settings from the allow-list. (templated)
-        backend: ``connect`` or ``local``.
+        backend: where it runs, one of `BackendName`; None: ``connect``.
         labels: names and values to find the run by. (templated)
         timeout_s: seconds of user code; None for no limit.
         outputs: tables below the lake that the application stages at ``{output}``,
@@ -72,10 +82,18 @@ class SparkJobOperator(BaseOperator):
         XCom: the run's id, state, attempt, duration and result.
     """
 
-    template_fields: Sequence[str] = ("application", "args", "conf", "labels")
+    template_fields: Sequence[str] = (
+        "application",
+        "args",
+        "conf",
+        "labels",
+        "application_args",
+        "name",
+    )
     operator_extra_links = (RunLink(), RunLogLink())
     ui_color = "#e8f1fa"
 
+    @with_submit_arguments
     def __init__(
         self,
         *,
@@ -83,7 +101,7 @@ class SparkJobOperator(BaseOperator):
         application: str | None = None,
         args: Sequence[str] = (),
         conf: Mapping[str, str] | None = None,
-        backend: str = "connect",
+        backend: str | None = None,
         labels: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         outputs: Sequence[str | Output] = (),
@@ -92,13 +110,14 @@ class SparkJobOperator(BaseOperator):
         in_place_s: float = IN_PLACE_S,
         **kwargs: Any,
     ) -> None:
+        submit = take_submit_arguments(kwargs)
         tables = tuple(o if isinstance(o, Output) else Output(o) for o in outputs)
         outlets = [*(kwargs.pop("outlets", None) or ()), *(table_asset(o.table) for o in tables)]
         super().__init__(retries=retries + PICK_UPS, outlets=outlets, **kwargs)
         self.job = job
         self.application = application
         self.args = list(args)
-        self.conf = dict(conf or {})
+        self.conf = {**(conf or {}), **submit.conf}  # as with spark-submit, arguments win
         self.backend = backend
         self.labels = dict(labels or {})
         self.timeout_s = timeout_s
@@ -106,6 +125,9 @@ class SparkJobOperator(BaseOperator):
         self.expectations = expectations
         self.attempts = retries + 1
         self.in_place_s = in_place_s
+        self.submit = submit
+        self.application_args = submit.application_args
+        self.name = submit.name
         self.run_id: str | None = None
         self._caller: Caller | None = None
 
@@ -211,12 +233,25 @@ class SparkJobOperator(BaseOperator):
             return declared_request(self.job, context["params"])
         if self.application is None:
             return one_off_request(context["params"])
+        return self._own_request(self.application)
+
+    def _own_request(self, application: str) -> RunRequest:
+        """What the operator's own arguments ask for."""
+        from dataharbour.hooks.spark_master import place_of_connection
+
+        for note in self.submit.notes():
+            self.log.info("%s", note)
+        conf, backend = self.conf, self.backend
+        if backend is None and self.submit.conn_id is not None:
+            place = place_of_connection(self.submit.conn_id)
+            conf, backend = {**place.conf, **conf}, place.backend
+            self.log.info("Connection %s: backend %s", self.submit.conn_id, backend)
         return RunRequest(
-            application=self.application,
-            args=tuple(self.args),
-            conf=self.conf,
-            backend=self.backend,
-            labels=self.labels,
+            application=application,
+            args=(*self.args, *literal_args(self.application_args or [])),
+            conf=conf,
+            backend=backend or RunRequest.backend,
+            labels=labels_with_name(self.labels, self.name),
             timeout_s=self.timeout_s,
             outputs=self.outputs,
             expectations=self.expectations,

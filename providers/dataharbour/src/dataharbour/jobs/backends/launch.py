@@ -16,6 +16,7 @@ from uuid import UUID
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import Application
+from dataharbour.jobs.backends.names import NAME_LABEL
 from dataharbour.jobs.model import AttemptGrant, RunRequest
 from dataharbour.settings import Settings
 
@@ -69,6 +70,12 @@ class LaunchContext:
     driver_conninfo: str = field(repr=False)
     lake: LakeEndpoint
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def application_name(self) -> str:
+        """What Spark and its pages call the application."""
+        wanted = self.request.labels.get(NAME_LABEL) or self.request.job
+        return wanted or self.application.path.stem
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class LocalBackend:
 def _options(context: LaunchContext, folder: Path) -> Iterator[str]:
     conf = context.request.conf
     yield from ("--master", f"local[{conf.get(_CORES, '*')}]")
-    yield from ("--name", context.request.job or context.application.path.stem)
+    yield from ("--name", context.application_name)
     defaults = context.settings.spark_defaults
     if defaults is not None:
         yield from ("--properties-file", str(defaults))

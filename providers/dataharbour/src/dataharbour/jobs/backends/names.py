@@ -20,3 +20,5 @@ ABOUT: Mapping[BackendName, str] = {
     BackendName.CONNECT: "the warm Spark server (fast)",
     BackendName.LOCAL: "a Spark of its own (isolated)",
 }
+
+NAME_LABEL = "name"  # the label by which a run chooses the application's name in Spark
