@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_platform import ROOT, BenchPlatform, bench_platform
+from lists import list_figures
 from measure import Spread, cpu_seconds, pss_bytes, spread, timed
 
 from dataharbour.testing.running_platform import run_harbour
@@ -119,6 +120,12 @@ def flights(options: argparse.Namespace) -> dict[str, Any]:
         }
 
 
+def lists(_: argparse.Namespace) -> dict[str, Any]:
+    """Pages of the list of runs and the overview, with 100,000 runs in the table."""
+    with bench_platform() as platform:
+        return list_figures(platform)
+
+
 def trigger_latency(platform: BenchPlatform, runs: int) -> Spread:
     """Seconds from POST to success, as a client sees it."""
     path = "/api/v2/dags/bench_empty/dagRuns"
@@ -190,6 +197,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "flights": flights,
     "idle": idle,
     "curve": curve,
+    "lists": lists,
 }
 
 

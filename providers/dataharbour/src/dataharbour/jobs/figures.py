@@ -66,4 +66,6 @@ def trends(
         "first": today - timedelta(days=days - 1),
         "last": today,
     }
-    return [Day(**row) for row in fetch_all(connection, statement("run_trends"), values)]
+    return [
+        Day(**row) for row in fetch_all(connection, statement("run_trends"), values, plan_anew=True)
+    ]

@@ -32,7 +32,7 @@ def list_runs(
         sql.SQL(" and ".join(["true", *(condition for condition, _ in used.values())]))
     )
     values = {name: value for name, (_, value) in used.items()}
-    rows = fetch_all(connection, query, {**values, "limit": limit + 1})
+    rows = fetch_all(connection, query, {**values, "limit": limit + 1}, plan_anew=True)
     runs = [run_of(row) for row in rows]
     more = len(runs) > limit
     return Page(items=runs[:limit], next=str(runs[limit - 1].id) if more else None)

@@ -31,6 +31,17 @@ def fetch_one(connection: AnyConnection, query: str | Composed, values: Values) 
     return connection.cursor(row_factory=dict_row).execute(query, values).fetchone()
 
 
-def fetch_all(connection: AnyConnection, query: str | Composed, values: Values) -> list[Row]:
-    """All rows of the result."""
-    return connection.cursor(row_factory=dict_row).execute(query, values).fetchall()
+def fetch_all(
+    connection: AnyConnection, query: str | Composed, values: Values, *, plan_anew: bool = False
+) -> list[Row]:
+    """All rows of the result.
+
+    Args:
+        connection: where.
+        query: the statement.
+        values: its parameters.
+        plan_anew: plan for just these values each time. Otherwise psycopg prepares what it runs
+            often, and PostgreSQL may then use one plan for rare and for frequent values.
+    """
+    cursor = connection.cursor(row_factory=dict_row)
+    return cursor.execute(query, values, prepare=False if plan_anew else None).fetchall()
