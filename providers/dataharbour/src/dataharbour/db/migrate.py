@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from dataharbour.db.engine import Connection, connect
 
 DRIVER_ROLE = "harbour_driver"
-DRIVER_FUNCTIONS = ("claim", "renew", "log", "progress", "finish")
+DRIVER_FUNCTIONS = ("claim", "claim_by_ticket", "renew", "log", "progress", "finish")
 
 _LOCK = 0x68_61_72_62_6F_75_72  # "harbour"; one migration at a time
 
@@ -66,7 +66,7 @@ def _config(folder: str, connection: AlchemyConnection) -> Config:
 
 
 def _set_driver_role(connection: Connection, password: str) -> None:
-    """Give the role its password and its five functions, and nothing else."""
+    """Give the role its password and its functions, and nothing else."""
     role, database = sql.Identifier(DRIVER_ROLE), sql.Identifier(connection.info.dbname)
     exists = connection.execute("select 1 from pg_roles where rolname = %s", [DRIVER_ROLE])
     if exists.fetchone() is None:

@@ -97,7 +97,7 @@ class Reporter:
         holder = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"
         while True:
             try:
-                granted = self._call("select driver.claim(%s, %s, %s)", [*self._own, holder])
+                granted = self._claim(holder)
             except psycopg.OperationalError:
                 self._drop_connection()
                 if time.monotonic() > limit:
@@ -107,6 +107,13 @@ class Reporter:
             else:
                 self.renewed_at = asked
                 return granted is True
+
+    def _claim(self, holder: str) -> Any:
+        spec = self._spec
+        if spec.ticket is None:
+            return self._call("select driver.claim(%s, %s, %s)", [*self._own, holder])
+        values = [spec.attempt_id, spec.ticket, holder, spec.token, spec.external_id]
+        return self._call("select driver.claim_by_ticket(%s, %s, %s, %s, %s)", values)
 
     def start(self) -> None:
         """Begin to renew and to send, if that has not begun."""

@@ -27,11 +27,15 @@ class DriverSpec:
     Attributes:
         conninfo: libpq string of the role `harbour_driver`.
         token: proves the attempt to the database.
+        ticket: the attempt's first token, where others may have seen it on its way: good for
+            the claim alone, which puts `token` in its place. None: `token` is the first one.
+        external_id: where this driver runs, as its backend calls it, if it can tell itself.
         folder: the attempt's folder; the child works in its subfolder ``work``.
         command: argv of the child.
         environment: all variables of the child.
         timeout_s: seconds of user code, or None.
         secrets: values that are replaced in the log.
+        app_prefix: how the id of its Spark application must begin, or nothing.
         renew_every_s: pause between two renewals of the lease (the database gives 30 s).
         fence_after_s: without a renewal for so long the child is killed; below the
             lease, so that it is dead before anybody may start another.
@@ -48,6 +52,9 @@ class DriverSpec:
     timeout_s: float | None = None
     secrets: list[str] = field(default_factory=list, repr=False)
     session: ConnectSession | None = None
+    ticket: str | None = field(default=None, repr=False)
+    external_id: str | None = None
+    app_prefix: str = ""
     renew_every_s: float = 10.0
     fence_after_s: float = 28.0
     grace_s: float = 5.0

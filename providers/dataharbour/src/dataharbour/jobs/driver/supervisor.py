@@ -40,24 +40,44 @@ _REPORTED = ("USER_ERROR", "OUT_OF_MEMORY", "INFRA", "CONFIG", "CANCELLED")  # b
 
 
 def main(spec: DriverSpec) -> int:
-    """Supervise the attempt of `spec`; the exit code of this process."""
+    """Supervise the attempt of `spec`; 0 when it was not ours, or its end is reported."""
+    supervisor = _supervised(spec)
+    return 0 if supervisor is None or supervisor.is_reported else NOT_OURS
+
+
+def supervise(spec: DriverSpec) -> int:
+    """`main`, where the exit code is to be the application's: a cluster shows it to people."""
+    supervisor = _supervised(spec)
+    return 0 if supervisor is None else supervisor.exit_code
+
+
+def _supervised(spec: DriverSpec) -> Supervisor | None:
+    """A supervisor after its work; None where the attempt is another's, or over."""
     os.closerange(3, 4096)  # what our starter left open is none of our business
     os.chdir(spec.folder)
     supervisor = Supervisor(spec)
     if not supervisor.reporter.claim():
         print("not claimed: another driver has this attempt, or it is over")  # noqa: T201
-        return 0
+        return None
     try:
-        return supervisor.run()
+        supervisor.run()
     except Exception as error:  # the attempt is ours by now: nobody else can say what happened
-        return supervisor.give_up(error)
+        supervisor.give_up(error)
+    return supervisor
 
 
 class Supervisor:
-    """One attempt, from the claim to the last word."""
+    """One attempt, from the claim to the last word.
+
+    Attributes:
+        exit_code: of the attempt, once it has ended.
+        is_reported: whether the database has taken its end.
+    """
 
     def __init__(self, spec: DriverSpec) -> None:
         self.spec = spec
+        self.exit_code = EX_SOFTWARE
+        self.is_reported = False
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._signals()
         process.adopt_orphans()
@@ -75,17 +95,18 @@ class Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._copy: IO[str] | None = None
 
-    def run(self) -> int:
+    def run(self) -> None:
         """Run the child to its end and report it."""
         self._copy = (Path(self.spec.folder) / "driver.log").open("a", encoding="utf-8")
         problem = _unreachable(self.spec)
         if problem is not None:
             self.reporter.start()
-            return self._finish(Verdict("FAILED", 69, "INFRA", problem))
+            self._finish(Verdict("FAILED", 69, "INFRA", problem))
+            return
         oom_before = process.oom_kills()
         exit_code = self._run_child()
         self._release_session(exit_code)
-        return self._finish(
+        self._finish(
             judge(
                 Evidence(
                     exit_code=exit_code,
@@ -98,7 +119,7 @@ class Supervisor:
             )
         )
 
-    def give_up(self, error: Exception) -> int:
+    def give_up(self, error: Exception) -> None:
         """End what was started and report the error that `run` let out."""
         print(self._clean(traceback.format_exc()), file=sys.stderr)  # noqa: T201 - supervisor.log
         if self._child is not None:
@@ -111,7 +132,7 @@ class Supervisor:
         else:
             failure_class, what = "INFRA", "The driver could not be supervised"
         text = self._clean(f"{what}: {type(error).__name__}: {error}")[:MAX_MESSAGE]
-        return self._finish(Verdict("FAILED", EX_SOFTWARE, failure_class, text))
+        self._finish(Verdict("FAILED", EX_SOFTWARE, failure_class, text))
 
     def _run_child(self) -> int:
         control = self._open_control()
@@ -260,14 +281,14 @@ class Supervisor:
         interrupter.kill()
         interrupter.wait()
 
-    def _finish(self, verdict: Verdict) -> int:
+    def _finish(self, verdict: Verdict) -> None:
+        self.exit_code = verdict.exit_code
         if verdict.state != "SUCCEEDED" and verdict.message:
             self._note(f"{verdict.state}: {verdict.message.splitlines()[0]}")
         if self._copy is not None:
             with contextlib.suppress(OSError):
                 self._copy.close()
-        taken = self.reporter.finish(verdict, patience_s=FINISH_PATIENCE_S)
-        return 0 if taken else NOT_OURS
+        self.is_reported = self.reporter.finish(verdict, patience_s=FINISH_PATIENCE_S)
 
 
 class _Ending:
