@@ -269,3 +269,51 @@ def test_what_cannot_be_cancelled_is_told(harbour, worker):
     done = harbour("cancel", ended["id"])
     assert done.exit_code == Exit.FAILED
     assert "has ended" in done.stderr
+
+
+JOB_FILE = "description: Greets.\napplication: hello.py\nbackend: local\n"
+
+
+def test_apply_stores_changes_and_deletes_a_job(harbour, server, tmp_path):
+    file = tmp_path / "greet.yaml"
+    file.write_text(JOB_FILE)
+    stored = harbour("apply", str(file))
+    assert (stored.exit_code, stored.stdout) == (0, ""), stored.stderr
+    assert "is stored (version 1)" in stored.stderr
+    assert "is unchanged (version 1)" in harbour("apply", str(file)).stderr
+    file.write_text(JOB_FILE + "retries: 2\n")
+    changed = json.loads(harbour("apply", str(file), "-o", "json").stdout)
+    assert (changed["version"], changed["retries"]) == (2, 2)
+    assert json.loads(harbour("show", "greet", "-o", "json").stdout) == changed
+    assert "greet" in harbour("list", "--jobs").stdout
+    deleted = harbour("delete", "greet")
+    assert (deleted.exit_code, deleted.stderr.strip()) == (0, "The job greet is deleted.")
+    assert harbour("delete", "greet").exit_code == Exit.NOT_FOUND
+
+
+def test_apply_takes_the_document_that_show_prints(harbour, tmp_path):
+    (tmp_path / "a.yaml").write_text(JOB_FILE)
+    shown = json.loads(harbour("apply", str(tmp_path / "a.yaml"), "-o", "json").stdout)
+    (tmp_path / "b.json").write_text(json.dumps(shown["definition"]))
+    assert harbour("apply", str(tmp_path / "b.json"), "--name", "c").exit_code == 0
+    assert json.loads(harbour("show", "c", "-o", "json").stdout)["description"] == "Greets."
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("application: [", "not valid YAML"), ("description: x\ncolor: y", "color"), (None, "read")],
+)
+def test_apply_says_what_is_wrong_with_the_file(harbour, tmp_path, text, says):
+    file = tmp_path / "greet.yaml"
+    if text is not None:
+        file.write_text(text)
+    done = harbour("apply", str(file))
+    assert done.exit_code == (Exit.FAILED if text else Exit.USAGE)
+    assert says in done.stderr
+
+
+def test_a_job_under_version_control_is_neither_applied_nor_deleted(harbour, settings):
+    file = settings.include_dir / "jobs" / "hello.yaml"
+    for done in (harbour("apply", str(file)), harbour("delete", "hello")):
+        assert done.exit_code == Exit.FAILED
+        assert f"under version control: {file}" in done.stderr

@@ -34,7 +34,14 @@ def tables(database: str) -> set[str]:
 def test_an_empty_database_gets_the_schema(empty):
     assert current_revision(empty) is None
     migrate(empty, "pw")
-    assert tables(empty) == {"run", "attempt", "event", "log_chunk", "schema_version"}
+    assert tables(empty) == {
+        "run",
+        "attempt",
+        "event",
+        "log_chunk",
+        "job_definition",
+        "schema_version",
+    }
     assert current_revision(empty) == NEWEST
 
 

@@ -3,7 +3,8 @@
 DataHarbourError                 code
 ├── ConfigError                  config
 │   ├── ConfNotAllowed           conf-not-allowed
-│   └── JobInvalid               job-invalid
+│   ├── JobInvalid               job-invalid
+│   └── SecretInRequest          secret-in-request
 ├── NotFound                     not-found
 │   ├── RunNotFound              run-not-found
 │   ├── JobNotFound              job-not-found
@@ -13,6 +14,7 @@ DataHarbourError                 code
 │   └── IdempotencyConflict      idempotency-conflict
 ├── NotAuthenticated             not-authenticated
 ├── Forbidden                    forbidden
+├── LimitReached                 limit-reached     (later, when others have ended)
 ├── Unavailable                  unavailable       (retryable: a service did not answer)
 ├── JobFailed                    job-failed        (the run ended, and not well)
 │   ├── QualityFailed            quality-failed
@@ -59,6 +61,12 @@ class JobInvalid(ConfigError):
     """A job file that does not follow its schema."""
 
     code = "job-invalid"
+
+
+class SecretInRequest(ConfigError):
+    """A request, or a job, holds a secret in clear."""
+
+    code = "secret-in-request"
 
 
 class NotFound(DataHarbourError):
@@ -119,6 +127,12 @@ class Forbidden(DataHarbourError):
     """The caller is known, and may not do this."""
 
     code = "forbidden"
+
+
+class LimitReached(DataHarbourError):
+    """The caller has as many of these as one may have at a time."""
+
+    code = "limit-reached"
 
 
 class Unavailable(DataHarbourError):

@@ -29,6 +29,10 @@ class Settings:
         java_home: a Java 17 or newer, or None for the one that Spark finds.
         spark_defaults: a Spark properties file without secrets, or None.
         driver_dsn_file: file (0600) with the libpq conninfo of the drivers' role.
+        max_active_runs_per_user: how many runs of one user may be open when they
+            ask the API for another; 0: any number.
+        max_streams_per_user: how many event streams one user may read at once from
+            one process of the API; 0: any number.
     """
 
     home: Path
@@ -38,11 +42,18 @@ class Settings:
     java_home: Path | None
     spark_defaults: Path | None
     driver_dsn_file: Path
+    max_active_runs_per_user: int = 200
+    max_streams_per_user: int = 100
+
+    @property
+    def stored_jobs(self) -> Path:
+        """Mirror of the jobs that were stored over REST; hand-made job files may lie beside."""
+        return self.home / "jobs"
 
     @property
     def job_folders(self) -> tuple[Path, ...]:
         """Where job files lie: those under version control, then those of this installation."""
-        return (self.include_dir / "jobs", self.home / "jobs")
+        return (self.include_dir / "jobs", self.stored_jobs)
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -64,6 +75,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         java_home=Path(java_home) if java_home else None,
         spark_defaults=Path(spark_defaults) if spark_defaults else None,
         driver_dsn_file=Path(options.get("driver_dsn_file") or home / "secrets" / "driver.dsn"),
+        max_active_runs_per_user=_count(options, "max_active_runs_per_user", 200),
+        max_streams_per_user=_count(options, "max_streams_per_user", 100),
     )
 
 
@@ -95,3 +108,13 @@ def _required(options: Mapping[str, str], name: str, environ: Mapping[str, str])
             'for the embedded platform run: eval "$(./harbour env)".',
         )
     return value
+
+
+def _count(options: Mapping[str, str], name: str, default: int) -> int:
+    value = options.get(name, "").strip() or str(default)
+    if not value.isdecimal() or len(value) > 9:
+        raise ConfigError(
+            f"The option [{SECTION}] {name} is {value[:60]!r}, which is no number.",
+            "Set a whole number; 0 means no limit.",
+        )
+    return int(value)

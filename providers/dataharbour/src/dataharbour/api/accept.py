@@ -16,6 +16,7 @@ from dataharbour.api.resources import TASK_ID, dag_of
 from dataharbour.api.services import Services
 from dataharbour.errors import Conflict, Forbidden, NotAuthenticated, RunNotFound
 from dataharbour.jobs.model import Detail, Run, RunRequest
+from dataharbour.jobs.secrets import check_request, redact
 
 _REFUSALS = (RefusedByAirflow, DagNotReady, Forbidden, NotAuthenticated)
 
@@ -59,9 +60,12 @@ async def accept_run(
 
     Raises:
         IdempotencyConflict: the key was used for something else.
+        SecretInRequest: a value of the request is one.
+        LimitReached: the caller has too many runs already.
         Unavailable: the database or Airflow did not answer; send it again.
         NotAuthenticated, Forbidden, RefusedByAirflow: Airflow says no; nothing is kept.
     """
+    check_request(submission.request)
     run, replayed = await run_in_threadpool(_write_row, services, submission, caller)
     if replayed and run.detail is not Detail.ACCEPTED:
         return run, True
@@ -69,7 +73,7 @@ async def accept_run(
         await services.airflow.trigger(
             run.dag_id,
             dag_run_id=run.dag_run_id,
-            conf=submission.dag_conf,
+            conf=redact(submission.dag_conf),  # what runs is in our row; this is shown
             credential=caller.credential,
         )
     except _REFUSALS:
@@ -94,6 +98,7 @@ def _write_row(services: Services, submission: Submission, caller: Caller) -> tu
         idempotency_key=submission.key,
         fingerprint=submission.fingerprint,
         retry_of=submission.retry_of,
+        max_open=services.settings.max_active_runs_per_user,
         now=services.now(),
     )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import psycopg
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from dataharbour.api import problems
 from dataharbour.api.body_limit import BodyLimit
@@ -14,6 +18,7 @@ from dataharbour.api.guard import OPEN_PATHS, Guard
 from dataharbour.api.routes import (
     changing,
     dashboard,
+    definitions,
     docs,
     health,
     history,
@@ -24,6 +29,9 @@ from dataharbour.api.routes import (
 )
 from dataharbour.api.schemas import Problem
 from dataharbour.api.services import Services
+from dataharbour.errors import DataHarbourError
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Start Spark jobs, follow their runs, read their logs.
@@ -69,13 +77,27 @@ def _versioned() -> APIRouter:
         dependencies=[Depends(bearer)],
         responses={"default": {"model": Problem, "description": "A failure."}},
     )
-    for part in (jobs, runs, history, changing, logs, dashboard):
+    for part in (jobs, definitions, runs, history, changing, logs, dashboard):
         router.include_router(part.router)
     return router
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
     services: Services = app.state.services
+    mending = asyncio.create_task(run_in_threadpool(_mend_mirror, services))
+    yield
+    with suppress(asyncio.CancelledError):
+        await mending
     await services.close()
+
+
+def _mend_mirror(services: Services) -> None:
+    """Make the files of stored jobs say what the database does: a crash may have come between."""
+    try:
+        mended = services.definitions.repair()
+    except (DataHarbourError, psycopg.Error) as error:
+        log.warning("The files of stored jobs were not looked at: %s", error)
+        return
+    if mended:
+        log.warning("The files of these stored jobs were wrong, and are mended: %s", mended)

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from dataharbour import errors
 from dataharbour.errors import DataHarbourError
+from dataharbour.jobs.secrets import redact_text
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,34 @@ class InvalidRequest(DataHarbourError):
     """The request does not follow the schema."""
 
     code = "invalid-request"
+
+
+class InvalidFields(InvalidRequest):
+    """The request does not follow the schema, in places that can be named.
+
+    Args:
+        problem: what is wrong first.
+        remedy: what helps.
+        details: one entry per place, for the member `errors`.
+    """
+
+    def __init__(
+        self, problem: str, remedy: str, details: Sequence[Mapping[str, str]] = ()
+    ) -> None:
+        super().__init__(problem, remedy)
+        self.details = details
+
+
+class UnsupportedMedia(DataHarbourError):
+    """A body in a format that the address does not read."""
+
+    code = "unsupported-media-type"
+
+
+class PreconditionRequired(DataHarbourError):
+    """A change that must say which version it is meant for."""
+
+    code = "precondition-required"
 
 
 class BodyTooLarge(DataHarbourError):
@@ -55,6 +84,9 @@ STATUS: Mapping[type[DataHarbourError], int] = {
     errors.ApplicationNotAllowed: 422,
     errors.IdempotencyConflict: 422,
     InvalidRequest: 422,
+    errors.LimitReached: 429,
+    PreconditionRequired: 428,
+    UnsupportedMedia: 415,
     BodyTooLarge: 413,
     errors.Stale: 412,
     errors.Conflict: 409,
@@ -69,6 +101,7 @@ STATUS: Mapping[type[DataHarbourError], int] = {
 }
 
 RETRY_AFTER_S = 2
+RETRY_LIMITED_S = 10  # what one has too many of ends in its own time
 
 
 def status_of(error: DataHarbourError) -> int:
@@ -94,11 +127,15 @@ def problem_response(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "code": error.code,
-        "detail": error.problem,
+        "detail": redact_text(error.problem),
         "remedy": error.remedy,
         "errors": list(details),
     }
-    extra = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+    extra = {
+        401: {"WWW-Authenticate": "Bearer"},
+        429: {"Retry-After": str(RETRY_LIMITED_S)},
+        503: {"Retry-After": str(RETRY_AFTER_S)},
+    }
     return JSONResponse(
         content,
         status_code=status,
@@ -119,8 +156,8 @@ def install(app: FastAPI) -> None:
 def _expected(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DataHarbourError)
     if status_of(error) >= 500:
-        log.warning("%s: %s", error.code, error.problem)
-    return problem_response(error)
+        log.warning("%s: %s", error.code, redact_text(error.problem))
+    return problem_response(error, details=getattr(error, "details", ()))
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

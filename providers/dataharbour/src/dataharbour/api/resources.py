@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from dataharbour.api.catalog import JobOrigin
 from dataharbour.api.schemas import (
     AttemptResource,
     EventResource,
     FailureResource,
+    JobDetail,
     JobError,
-    JobResource,
     LogLineResource,
     LogResource,
     OutputResource,
@@ -18,6 +19,7 @@ from dataharbour.api.schemas import (
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.declared import JobSpec
 from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Run
+from dataharbour.jobs.secrets import redact, redact_text
 
 ONE_OFF_DAG = "spark_job"
 TASK_ID = "run"
@@ -66,9 +68,9 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
     )
 
 
-def job_resource(spec: JobSpec, *, mount: str) -> JobResource:
+def job_resource(spec: JobSpec, origin: JobOrigin, *, mount: str) -> JobDetail:
     """A job whose file is sound."""
-    return JobResource(
+    return JobDetail(
         name=spec.name,
         dag_id=dag_of(spec.name),
         description=spec.description,
@@ -89,16 +91,20 @@ def job_resource(spec: JobSpec, *, mount: str) -> JobResource:
         expectations=spec.expectations,
         labels=dict(spec.labels),
         links=_job_links(spec.name, mount),
+        **vars(origin),
     )
 
 
-def broken_job_resource(name: str, error: DataHarbourError, *, mount: str) -> JobResource:
+def broken_job_resource(
+    name: str, error: DataHarbourError, origin: JobOrigin, *, mount: str
+) -> JobDetail:
     """A job whose file is broken."""
-    return JobResource(
+    return JobDetail(
         name=name,
         dag_id=dag_of(name),
-        error=JobError(code=error.code, detail=error.problem, remedy=error.remedy),
+        error=JobError(code=error.code, detail=redact_text(error.problem), remedy=error.remedy),
         links=_job_links(name, mount),
+        **vars(origin),
     )
 
 
@@ -142,7 +148,7 @@ def event_resource(event: Event) -> EventResource:
         new=event.new,
         attempt_id=event.attempt_id,
         actor=event.actor,
-        data=event.data,
+        data=redact(event.data),
     )
 
 

@@ -13,20 +13,37 @@ from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.model import Desired, Detail, FailureClass, State
 from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
 
+MAX_DEPTH = 64
 
-def _storable(value: Any) -> Any:
+
+def storable(value: Any) -> Any:
     """Refuse what JSON allows in a request and PostgreSQL cannot keep."""
     try:
+        if depth(value) > MAX_DEPTH:
+            raise RecursionError
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
     except ValueError as error:
         raise ValueError("holds NaN, Infinity or half a surrogate pair") from error
+    except RecursionError as error:
+        raise ValueError(f"is nested more than {MAX_DEPTH} deep") from error
     if "\\u0000" in text:
         raise ValueError("holds the character NUL")
     return value
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+def depth(value: Any) -> int:
+    """How deep a JSON value is nested; a plain one is 0. Counts without recursion."""
+    deepest, left = 0, [(value, 0)]
+    while left:
+        each, at = left.pop()
+        inner = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        deepest = max(deepest, at)
+        left += [(one, at + 1) for one in inner]
+    return deepest
+
+
+Text = Annotated[str, AfterValidator(storable)]
 # The limits of include/schemas/job.schema.json, for what has no file.
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
 LabelValue = Annotated[Text, StringConstraints(max_length=200)]
@@ -43,7 +60,7 @@ class _Closed(BaseModel):
 class StartJob(_Closed):
     """Start a run of a declared job."""
 
-    params: Annotated[dict[str, Any], AfterValidator(_storable)] = Field(
+    params: Annotated[dict[str, Any], AfterValidator(storable)] = Field(
         default_factory=dict, description="Values of the job's own parameters."
     )
     labels: Labels = Field(default_factory=dict)
@@ -60,7 +77,7 @@ class StartRun(_Closed):
         default_factory=list,
         description="May hold {lake} and {output}. At most 64 KiB together.",
     )
-    conf: Annotated[dict[Text, str | bool | int | float], AfterValidator(_storable)] = Field(
+    conf: Annotated[dict[Text, str | bool | int | float], AfterValidator(storable)] = Field(
         default_factory=dict,
         description="Spark settings; which ones, the documentation lists.",
         examples=[{"spark.sql.shuffle.partitions": "8"}],
@@ -130,6 +147,9 @@ class RunList(BaseModel):
     next: str | None
 
 
+JobSource = Literal["git", "api", "local"]
+
+
 class JobError(BaseModel):
     """Why a job's file could not be used."""
 
@@ -146,10 +166,18 @@ class OutputResource(BaseModel):
 
 
 class JobResource(BaseModel):
-    """A declared job. When its file is broken, `error` says how, and the rest is null."""
+    """A declared job. When it is broken, `error` says how, and what it declares is null."""
 
     name: str
     dag_id: str
+    source: JobSource = Field(
+        description="git: a file of include/jobs; api: stored by PUT; local: a hand-made file of "
+        "this installation's state folder. Only those of api can be changed here."
+    )
+    version: int | None = Field(default=None, description="Of a stored job; grows by changes.")
+    etag: str = Field(description="For If-Match.")
+    changed_by: str | None = Field(default=None, description="Who stored this version.")
+    changed_at: datetime | None = None
     description: str | None = None
     application: str | None = None
     args: list[str] | None = None
@@ -166,6 +194,16 @@ class JobResource(BaseModel):
     labels: dict[str, str] | None = None
     error: JobError | None = None
     links: dict[str, str]
+
+
+class JobDetail(JobResource):
+    """A declared job, with the document that declares it."""
+
+    definition: dict[str, Any] | None = Field(
+        default=None,
+        description="What its file says, to be changed and sent back by PUT. Null where the file "
+        "cannot be read.",
+    )
 
 
 class JobList(BaseModel):

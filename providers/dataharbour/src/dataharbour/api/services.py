@@ -12,11 +12,14 @@ from fastapi import Depends, Request
 
 from dataharbour.api.access import Access
 from dataharbour.api.airflow_rest import AirflowRest
+from dataharbour.api.catalog import Catalog, read_catalog
 from dataharbour.api.changes import Changes
 from dataharbour.api.database import Database
+from dataharbour.api.places import Places
 from dataharbour.api.problems import NotConfigured
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.declared import DeclaredJobs, load_jobs
+from dataharbour.jobs.definitions import DefinitionStore
 from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
 
@@ -50,6 +53,20 @@ class Services:
         return RunStore(self.database.connection, actor="api")
 
     @cached_property
+    def definitions(self) -> DefinitionStore:
+        """The jobs that were stored over REST.
+
+        Raises:
+            NotConfigured: an option is missing.
+        """
+        return DefinitionStore(self.database.connection, self.settings.stored_jobs)
+
+    @cached_property
+    def streams(self) -> Places:
+        """Who reads event streams of this process."""
+        return Places()
+
+    @cached_property
     def changes(self) -> Changes:
         """Who is told of changes of runs."""
         return Changes(self.database.conninfo)
@@ -69,6 +86,10 @@ class Services:
     def jobs(self) -> DeclaredJobs:
         """The jobs that the YAML files declare at this moment."""
         return load_jobs(*self.settings.job_folders)
+
+    def catalog(self) -> Catalog:
+        """The declared jobs, with where each comes from."""
+        return read_catalog(self.jobs, self.definitions, self.settings)
 
     async def close(self) -> None:
         """Give connections back."""

@@ -18,9 +18,10 @@ from uuid import UUID
 import psycopg
 from fastapi import Header
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from dataharbour.api.changes import server_stops, wait_for
+from dataharbour.api.places import BoundedStream
 from dataharbour.api.schemas import Text
 from dataharbour.api.services import Services
 from dataharbour.errors import Unavailable
@@ -68,16 +69,22 @@ def read_to_its_end() -> Response:
     return Response(status_code=204)
 
 
-def event_stream(services: Services, run_id: UUID, look: Callable[[], News]) -> StreamingResponse:
+def event_stream(
+    services: Services, run_id: UUID, look: Callable[[], News], *, user: str
+) -> BoundedStream:
     """The answer that goes on until `look` finds that all is over.
 
     Args:
         services: tells of changes of the run.
         run_id: the run.
         look: what is new since it was last called; called in a thread.
+        user: who reads; each may read so many at once.
     """
-    return StreamingResponse(
+    return BoundedStream(
         _follow(services, run_id, look),
+        places=services.streams,
+        user=user,
+        at_most=services.settings.max_streams_per_user,
         media_type=EVENT_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

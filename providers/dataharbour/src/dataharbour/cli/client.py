@@ -17,6 +17,7 @@ from dataharbour.errors import (
     ConfigError,
     DataHarbourError,
     Forbidden,
+    LimitReached,
     NotAuthenticated,
     NotFound,
     PlatformError,
@@ -82,6 +83,16 @@ class Client:
             cursor = page["next"]
             if cursor is None or not page["items"]:
                 return
+
+    def put(self, path: str, content: bytes, *, kind: str, etag: str | None) -> Any:
+        """PUT a document; only over the version with this ETag, or (None) where there is none."""
+        condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
+        headers = {"Content-Type": kind, **condition}
+        return self._send("PUT", path, content=content, headers=headers).json()
+
+    def delete(self, path: str, *, etag: str) -> None:
+        """DELETE what has this ETag."""
+        self._send("DELETE", path, headers={"If-Match": etag})
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST a change; the JSON of the answer. Values that are None are left out."""
@@ -216,7 +227,7 @@ _ERRORS: dict[int, type[DataHarbourError]] = {
     401: NotAuthenticated,
     403: Forbidden,
     404: NotFound,
-    429: Unavailable,
+    429: LimitReached,
     502: Unavailable,
     503: Unavailable,
 }

@@ -8,6 +8,7 @@ from dataharbour.errors import (
     DataHarbourError,
     Forbidden,
     JobFailed,
+    LimitReached,
     NotAuthenticated,
     NotFound,
     Unavailable,
@@ -23,7 +24,7 @@ class Exit(IntEnum):
     RUN_FAILED = 4  # the run that was followed did not succeed
     NOT_ALLOWED = 5
     NOT_FOUND = 6
-    UNAVAILABLE = 7  # no answer: try again later
+    UNAVAILABLE = 7  # no answer, or too much at once: try again later
     INTERRUPTED = 130
 
 
@@ -33,6 +34,7 @@ _EXITS = {
     Forbidden: Exit.NOT_ALLOWED,
     NotFound: Exit.NOT_FOUND,
     Unavailable: Exit.UNAVAILABLE,
+    LimitReached: Exit.UNAVAILABLE,
 }
 
 

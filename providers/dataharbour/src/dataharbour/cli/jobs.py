@@ -1,10 +1,11 @@
-"""The verbs of ``harbour job``: submit, list, show, logs. Thin: arguments, calls, lines."""
+"""The verbs of ``harbour job``: submit, list, apply, delete, … Thin: arguments, calls, lines."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from dataharbour.cli import show
 from dataharbour.cli.exits import Exit
 from dataharbour.cli.show import Form, Output
-from dataharbour.errors import JobFailed
+from dataharbour.errors import JobFailed, NotFound
 
 if TYPE_CHECKING:
     from dataharbour.cli.client import Client
@@ -105,7 +106,7 @@ def list_(
     client = load_client()
     rows: list[tuple[str, ...]]
     if jobs:
-        items = client.get("jobs")["items"]
+        items = list(client.items("jobs"))
         rows = [("JOB", "BACKEND", "SCHEDULE", "DESCRIPTION"), *map(_job_row, items)]
     else:
         items = list(
@@ -141,7 +142,7 @@ def show_(
         show.json_document(found)
         return
     for name, value in found.items():
-        if value not in (None, {}, []) and name != "links":
+        if value not in (None, {}, []) and name not in {"links", "definition"}:
             sys.stdout.write(f"{name:12}  {_text(value)}\n")
 
 
@@ -208,6 +209,63 @@ def retry(
     client = load_client()
     started = client.start(f"runs/{_segment(run)}:retry", {}, key=key or uuid4().hex)
     _started(client, started, follow=follow, as_json=output is Form.JSON)
+
+
+@app.command()
+def apply(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A job file (YAML or JSON), named for the job.")
+    ],
+    name: Annotated[str | None, typer.Option(help="Name of the job, if not the file's.")] = None,
+    output: Output = Form.TEXT,
+) -> None:
+    """Store a job, or change a stored one, so that it is what FILE says.
+
+    A job that another has changed at the same moment is left as it is: repeat the command.
+    """
+    from dataharbour.cli.client import load_client
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read ({error.strerror}).") from None
+    name = name or file.stem
+    kind = "application/json" if file.suffix == ".json" else "application/yaml"
+    client = load_client()
+    before = _known(client, name)
+    job = client.put(
+        f"jobs/{_segment(name)}", content, kind=kind, etag=before["etag"] if before else None
+    )
+    if output is Form.JSON:
+        show.json_document(job)
+        return
+    same = before is not None and before["version"] == job["version"]
+    did = "is unchanged" if same else "is stored" if before is None else "is changed"
+    _say(f"The job {name} {did} (version {job['version']}). Its DAG follows within a minute.")
+
+
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="A job that was stored by `apply`.")],
+) -> None:
+    """Delete a stored job; its runs and its tables stay.
+
+    Refused while runs of it have not ended.
+    """
+    from dataharbour.cli.client import load_client
+
+    client = load_client()
+    path = f"jobs/{_segment(name)}"
+    client.delete(path, etag=client.get(path)["etag"])
+    _say(f"The job {name} is deleted.")
+
+
+def _known(client: Client, name: str) -> Any | None:
+    """The job, where there is one."""
+    try:
+        return client.get(f"jobs/{_segment(name)}")
+    except NotFound:
+        return None
 
 
 def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: bool) -> None:

@@ -9,7 +9,10 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from dataharbour.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dataharbour.db.engine import Connect, Connection
+    from dataharbour.jobs.definitions import DefinitionStore
     from dataharbour.jobs.store import RunStore
 
 # libpq options that say how to reach and trust the server, and nothing else.
@@ -67,6 +70,12 @@ class DataHarbourDatabaseHook(PostgresHook):
         from dataharbour.jobs.store import RunStore
 
         return RunStore(self.connect(), actor=actor)
+
+    def definition_store(self, folder: Path) -> DefinitionStore:
+        """The jobs that were stored over REST; their files are in `folder`."""
+        from dataharbour.jobs.definitions import DefinitionStore
+
+        return DefinitionStore(self.connect(), folder)
 
 
 def _conninfo(conn: Any) -> str:

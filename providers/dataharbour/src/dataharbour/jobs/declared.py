@@ -1,5 +1,8 @@
 """Read the declared jobs: include/jobs/<name>.yaml, each checked by the schema.
 
+The folders are those of `Settings.job_folders`; documents that come over REST
+(`check_document`) are held to the same rules.
+
 A file that is wrong takes away only its own job. Files are read again when they
 change (size or time), so that parsing DAGs and answering requests stay cheap.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,7 +20,7 @@ from zoneinfo import available_timezones
 
 import yaml
 
-from dataharbour.errors import DataHarbourError, JobInvalid
+from dataharbour.errors import Conflict, DataHarbourError, JobInvalid
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import Output, RunRequest
 from dataharbour.jobs.placeholders import resolve_args
@@ -35,7 +38,7 @@ class JobSpec:
     """A declared job; see include/schemas/job.schema.json for each field.
 
     `params` maps a name to its JSON Schema, whose `default` is the value when a
-    run gives none. `path` is the file.
+    run gives none. `path` is the file, `document` what it says.
     """
 
     name: str
@@ -56,6 +59,7 @@ class JobSpec:
     expectations: str | None
     labels: Mapping[str, str]
     path: Path
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def request(
         self,
@@ -118,7 +122,7 @@ class DeclaredJobs:
     errors: Mapping[str, DataHarbourError] = field(default_factory=dict)
 
 
-_Stamp = tuple[int, int]
+_Stamp = tuple[int, int, int]
 _cache: dict[Path, tuple[_Stamp, JobSpec | DataHarbourError]] = {}
 
 
@@ -148,6 +152,68 @@ def load_jobs(*folders: Path) -> DeclaredJobs:
     return DeclaredJobs(jobs=jobs, errors=errors)
 
 
+def check_document(name: str, document: Any, *, beside: Iterable[JobSpec] = ()) -> JobSpec:
+    """The job that a document declares, by the rules of job files.
+
+    Args:
+        name: of the job.
+        document: what its file would say.
+        beside: the other jobs that there are.
+
+    Raises:
+        JobInvalid: it is no name or no job; the message repeats no value of the document.
+        Conflict: a table of it is another job's.
+    """
+    _check_name(name, name)
+    breaches = breaches_of(document)
+    if breaches:
+        raise _invalid(name, "; ".join(f"{place or '/'} {rule}" for place, rule in breaches[:5]))
+    spec = _spec(Path(name), document)
+    for other in beside:
+        clash = _overlap_of(spec, other) if other.name != name else None
+        if clash is not None:
+            raise Conflict(
+                f"The table {clash!r} of the job {name} is, lies in, or holds one of the job "
+                f"{other.name}.",
+                "A table is one job's alone: write into another one.",
+            )
+    return spec
+
+
+def breaches_of(document: Any) -> list[tuple[str, str]]:
+    """Where a document breaks the schema: JSON pointer and rule, without the values."""
+    found = sorted(_validator().iter_errors(document), key=lambda e: list(map(str, e.path)))
+    return [("".join(f"/{_step(part)}" for part in e.absolute_path), _rule(e)) for e in found]
+
+
+def _rule(error: Any) -> str:
+    """The rule that was broken. jsonschema's own words repeat the value, which may be a secret."""
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"needs the fields {', '.join(missing)}"
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        known = error.schema.get("properties", {})
+        unknown = sorted(str(name)[:60] for name in error.instance if name not in known)
+        return f"has fields that are unknown: {', '.join(unknown)[:300]}"
+    rule = json.dumps(error.validator_value, default=str)[:200]
+    name = "a name in it " if "propertyNames" in error.absolute_schema_path else ""
+    return f"{name}breaks the rule {error.validator}: {rule}"
+
+
+def _step(part: object) -> str:
+    return str(part)[:100].replace("~", "~0").replace("/", "~1")
+
+
+def _overlap_of(spec: JobSpec, other: JobSpec) -> str | None:
+    """A table of `spec` that cannot be beside those of `other`."""
+    theirs = [f"{output.table}/" for output in other.outputs]
+    for output in spec.outputs:
+        mine = f"{output.table}/"
+        if any(mine.startswith(their) or their.startswith(mine) for their in theirs):
+            return output.table
+    return None
+
+
 def _overlap(
     spec: JobSpec, owners: Mapping[str, str], around: Mapping[str, str]
 ) -> JobInvalid | None:
@@ -168,7 +234,7 @@ def _cached(path: Path) -> JobSpec | DataHarbourError:
         stat = path.stat()
     except OSError as error:
         return _invalid(path, f"it cannot be read ({error.strerror})")
-    stamp = (stat.st_mtime_ns, stat.st_size)
+    stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     known = _cache.get(path)
     if known is None or known[0] != stamp:
         known = _cache[path] = (stamp, _read(path))
@@ -177,14 +243,18 @@ def _cached(path: Path) -> JobSpec | DataHarbourError:
 
 def _read(path: Path) -> JobSpec | DataHarbourError:
     try:
-        if _NAME.fullmatch(path.stem) is None:
-            raise JobInvalid(
-                f"{path}: {path.stem!r} is no name of a job.",
-                "Name the file with small letters, digits and _, a letter first, at most 100.",
-            )
+        _check_name(path.stem, path)
         return _spec(path, _document(path))
     except DataHarbourError as error:
         return error
+
+
+def _check_name(name: str, where: object) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise JobInvalid(
+            f"{str(where)[:200]}: {name[:120]!r} is no name of a job.",
+            "Name it with small letters, digits and _, a letter first, at most 100.",
+        )
 
 
 def _document(path: Path) -> Any:
@@ -216,6 +286,7 @@ def _spec(path: Path, document: Any) -> JobSpec:
             ),
         },
         path=path,
+        document=document,
     )
     _check_meaning(spec)
     return spec
@@ -260,7 +331,7 @@ def _check_schema(spec: JobSpec, name: str, schema: Mapping[str, Any]) -> None:
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        raise _invalid(spec.path, f"params.{name} is no JSON Schema: {error.message}") from error
+        raise _invalid(spec.path, f"params.{name} is no JSON Schema: {_rule(error)}") from error
 
 
 def _check_value(job: str, name: str, value: Any, schema: Mapping[str, Any]) -> None:
@@ -281,10 +352,10 @@ def _sentence(error: Any) -> str:
     return f"{where}: {error.message}" if where else str(error.message)
 
 
-def _invalid(path: Path, problem: str) -> JobInvalid:
+def _invalid(path: Path | str, problem: str) -> JobInvalid:
     return JobInvalid(
         f"{path}: {problem}.",
-        "Correct the file; its schema, include/schemas/job.schema.json, describes every field.",
+        "Correct it; the schema, include/schemas/job.schema.json, describes every field.",
     )
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from dataharbour.errors import Conflict, IdempotencyConflict
+from dataharbour.errors import Conflict, IdempotencyConflict, LimitReached
 from dataharbour.jobs.model import Detail, Run
 from dataharbour.jobs.rows import run_of
 from dataharbour.jobs.statements import AnyConnection, fetch_one, statement
@@ -21,11 +21,19 @@ from dataharbour.jobs.transitions import lock_run, move_run, set_columns
 
 Columns = Mapping[str, Any]
 
+_OPEN_RUNS = 0x72_75_6E  # "run": the space of the locks of users
 
-def accept(connection: AnyConnection, columns: Columns, *, now: datetime) -> tuple[Run, bool]:
+
+def accept(
+    connection: AnyConnection, columns: Columns, *, max_open: int | None, now: datetime
+) -> tuple[Run, bool]:
     """See `RunStore.accept`."""
     created = _insert(connection, columns, detail=Detail.ACCEPTED, now=now)
-    return (created, False) if created else (_replayed(connection, columns), True)
+    if created is None:
+        return _replayed(connection, columns), True
+    if max_open:
+        _check_open(connection, created.principal, max_open)
+    return created, False
 
 
 def queued(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
@@ -92,6 +100,22 @@ def _insert(
     )
     created = fetch_one(connection, query, row)
     return None if created is None else run_of(created)
+
+
+def _check_open(connection: AnyConnection, principal: str, max_open: int) -> None:
+    """Refuse the run that was just written when its user has too many.
+
+    Those of one user are counted one after another: what another request has
+    written is seen here once its transaction, which holds the lock, is over.
+    """
+    connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [_OPEN_RUNS, principal])
+    row = fetch_one(connection, statement("active_runs_of_user"), {"principal": principal})
+    if row and row["runs"] > max_open:
+        raise LimitReached(
+            f"{principal!r} has {max_open} runs that have not ended; more are not taken.",
+            "Wait for one to end, or cancel one (POST runs/ID:cancel). The limit is the setting "
+            "[dataharbour] max_active_runs_per_user.",
+        )
 
 
 def _replayed(connection: AnyConnection, columns: Columns) -> Run:

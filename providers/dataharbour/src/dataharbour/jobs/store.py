@@ -86,6 +86,7 @@ class RunStore:
         idempotency_key: str | None,
         fingerprint: str,
         retry_of: UUID | None = None,
+        max_open: int | None = None,
         now: datetime,
     ) -> tuple[Run, bool]:
         """Write a run before Airflow is asked to start it.
@@ -101,6 +102,8 @@ class RunStore:
             idempotency_key: as the caller sent it, or None.
             fingerprint: hash of the request's body.
             retry_of: the run that this one repeats.
+            max_open: how many runs of `principal` may be open, this one included;
+                0 or None: any number. A replayed one does not count.
             now: aware UTC.
 
         Returns:
@@ -108,6 +111,7 @@ class RunStore:
 
         Raises:
             IdempotencyConflict: that key came with another fingerprint before.
+            LimitReached: the principal has `max_open` others.
         """
         columns = columns_of(request) | {
             "application_sha256": application_sha256,
@@ -120,7 +124,7 @@ class RunStore:
             "retry_of": retry_of,
         }
         with self._connect() as connection:
-            return opening.accept(connection, columns, now=now)
+            return opening.accept(connection, columns, max_open=max_open, now=now)
 
     def queued(self, run_id: UUID, *, now: datetime) -> Run:
         """Airflow has taken the run; one that is further already stays as it is."""

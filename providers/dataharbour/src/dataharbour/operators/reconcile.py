@@ -1,4 +1,4 @@
-"""End the runs whose Airflow task is gone."""
+"""End the runs whose Airflow task is gone, and mend the files of stored jobs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ if TYPE_CHECKING:
 class ReconcileRunsOperator(BaseOperator):
     """Ends each run that is open though its task is over, with what is left of its driver.
 
+    The files of jobs that were stored over REST are made to say again what the database does.
+
     Returns:
-        XCom: ids of the runs that were changed, by what was done to them.
+        XCom: ids of the runs that were changed, by what was done to them; under
+        ``mend`` the names of the jobs.
     """
 
     def execute(self, context: Context) -> dict[str, list[str]]:
         """Look once."""
+        from dataharbour import settings
         from dataharbour.hooks.backends import backend_of
         from dataharbour.hooks.database import DataHarbourDatabaseHook
         from dataharbour.jobs.reconcile import reconcile
         from dataharbour.operators.surroundings import now
         from dataharbour.triggers.task_state import task_of
 
-        store = DataHarbourDatabaseHook().run_store(actor="reconciliation")
+        hook = DataHarbourDatabaseHook()
+        store = hook.run_store(actor="reconciliation")
         changed = reconcile(store, task_of, backend_of=backend_of, clock=now)
+        if mended := hook.definition_store(settings.load().stored_jobs).repair():
+            changed["mend"] = mended
         for verdict, runs in changed.items():
             self.log.warning("%s: %s", verdict, ", ".join(runs))
         return changed

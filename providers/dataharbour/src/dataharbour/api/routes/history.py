@@ -61,7 +61,7 @@ async def list_events(
     start = last_event_id or cursor
     # A first event is read here, so that a bad cursor is a 422 and not a broken stream.
     await run_in_threadpool(services.runs.event_page, run.id, cursor=start, limit=1)
-    return event_stream(services, run.id, _EventReader(services, run.id, start))
+    return event_stream(services, run.id, _EventReader(services, run.id, start), user=caller.name)
 
 
 @router.get("/runs/{run_id}/attempts")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from itertools import islice
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Submission, accept_run
 from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.catalog import Catalog
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.resources import broken_job_resource, dag_of, job_resource
 from dataharbour.api.routes.starting import (
@@ -16,7 +20,14 @@ from dataharbour.api.routes.starting import (
     accepted,
     key_or_new,
 )
-from dataharbour.api.schemas import JobList, JobResource, RunResource, StartJob
+from dataharbour.api.schemas import (
+    JobDetail,
+    JobList,
+    JobResource,
+    RunResource,
+    StartJob,
+    Text,
+)
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, JobNotFound
 from dataharbour.jobs.applications import resolve_application
@@ -32,22 +43,41 @@ class JobBroken(Conflict):
 
 
 @router.get("")
-def list_jobs(request: Request, services: ServicesDep, caller: CallerDep) -> JobList:
-    """The declared jobs, by name. One whose file is broken is listed with its error."""
-    declared = services.jobs()
-    names = sorted({*declared.jobs, *declared.errors})
+def list_jobs(
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    cursor: Annotated[Text | None, Query(description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most items of the page.")] = 100,
+) -> JobList:
+    """The declared jobs, by name. One that is broken is listed with its error."""
+    catalog = services.catalog()
+    visible = (
+        name
+        for name in catalog.names
+        if (cursor is None or name > cursor) and caller.may_read(dag_of(name))
+    )
+    names = list(islice(visible, limit + 1))
     return JobList(
         items=[
-            _resource(request, declared, name) for name in names if caller.may_read(dag_of(name))
-        ]
+            JobResource.model_validate(described(request, catalog, name), from_attributes=True)
+            for name in names[:limit]
+        ],
+        next=names[limit - 1] if len(names) > limit else None,
     )
 
 
 @router.get("/{name}")
-def get_job(name: str, request: Request, services: ServicesDep, caller: CallerDep) -> JobResource:
-    """One job."""
-    declared = visible_jobs(services, caller, name)
-    return _resource(request, declared, name)
+def get_job(
+    name: str, request: Request, response: Response, services: ServicesDep, caller: CallerDep
+) -> JobDetail:
+    """One job, with the document that declares it."""
+    catalog = services.catalog()
+    if name not in catalog.names or not caller.may_read(dag_of(name)):
+        raise no_such_job(name)
+    job = described(request, catalog, name)
+    response.headers["ETag"] = job.etag
+    return job
 
 
 @router.post(
@@ -95,14 +125,20 @@ def visible_jobs(services: Services, caller: Caller, name: str) -> DeclaredJobs:
     declared = services.jobs()
     known = name in declared.jobs or name in declared.errors
     if not known or not caller.may_read(dag_of(name)):
-        raise JobNotFound(
-            f"There is no job {name!r}.", "List them: GET jobs, or harbour job list --jobs."
-        )
+        raise no_such_job(name)
     return declared
 
 
-def _resource(request: Request, declared: DeclaredJobs, name: str) -> JobResource:
-    mount = request.scope.get("root_path", "")
-    if name in declared.jobs:
-        return job_resource(declared.jobs[name], mount=mount)
-    return broken_job_resource(name, declared.errors[name], mount=mount)
+def no_such_job(name: str) -> JobNotFound:
+    """The answer for a job that is not there, or that the caller may not see."""
+    return JobNotFound(
+        f"There is no job {name!r}.", "List them: GET jobs, or harbour job list --jobs."
+    )
+
+
+def described(request: Request, catalog: Catalog, name: str) -> JobDetail:
+    """A job of the catalog."""
+    mount, origin = request.scope.get("root_path", ""), catalog.origin(name)
+    if name in catalog.declared.jobs:
+        return job_resource(catalog.declared.jobs[name], origin, mount=mount)
+    return broken_job_resource(name, catalog.declared.errors[name], origin, mount=mount)

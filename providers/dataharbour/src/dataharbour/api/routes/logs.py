@@ -61,7 +61,7 @@ async def get_log(
     start = last_event_id or cursor
     # A first line is read here, so that a bad cursor is a 422 and not a broken stream.
     await run_in_threadpool(services.runs.logs, run.id, cursor=start, limit=1)
-    return event_stream(services, run.id, _LogReader(services, run.id, start))
+    return event_stream(services, run.id, _LogReader(services, run.id, start), user=caller.name)
 
 
 class _LogReader:

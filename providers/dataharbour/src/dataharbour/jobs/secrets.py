@@ -1,0 +1,198 @@
+"""Decide what looks like a secret: to refuse it in requests, and to hide it where they are shown.
+
+Pure. A request's values are kept and shown in many places (the run's row, the DAG run, the driver's
+command line), so a secret among them is refused, by its place and never by its value. What is
+shown is searched again: texts of others (Airflow, a library) may repeat what they were given.
+
+Source: docs/decisions/0008-secrets-in-requests.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from dataharbour.errors import SecretInRequest
+from dataharbour.jobs.model import RunRequest
+
+HIDDEN = "***"
+
+# The shapes of credentials that say themselves what they are.
+_TOKENS = (
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",  # AWS access key id
+    r"\bgh[pousr]_[0-9A-Za-z]{36,251}\b|\bgithub_pat_[0-9A-Za-z_]{22,251}\b",
+    r"\bglpat-[0-9A-Za-z_-]{20,250}",
+    r"\bxox[abeoprs]-[0-9A-Za-z-]{10,250}|https://hooks\.slack\.com/services/[0-9A-Za-z/]{10,250}",
+    r"\beyJ[0-9A-Za-z_-]{8,4000}\.eyJ[0-9A-Za-z_-]{8,4000}\.[0-9A-Za-z_-]{8,4000}",  # a JWT
+    r"\bAIza[0-9A-Za-z_-]{35}\b",  # Google API key
+    r"\b(?:sk|rk)_live_[0-9A-Za-z]{16,250}|\bsk-(?:(?:ant|proj)-[0-9A-Za-z_-]{32,250}|[0-9A-Za-z]{40,250})",
+    r"\b(?:pypi|npm)[-_][0-9A-Za-z_-]{36,500}\b",
+    r"\bAGE-SECRET-KEY-1[0-9A-Z]{40,80}\b",
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----"
+    r"(?:[^-]{0,20000}-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----)?",
+)
+_TOKEN = re.compile("|".join(_TOKENS))
+_WORDS = (
+    r"(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?|jwt|authorization|bearer|"
+    r"(?:api|access|secret|private|account|auth|encryption|signing)[ _.-]?key|apikey|sas)"
+)
+# name=value, name: value, "name": "value"; the value is the last group.
+_PAIR = re.compile(
+    rf"(?i)(?<![0-9a-z])((?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_WORDS}[\"']?\s?[=:]\s?[\"']?)"
+    r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
+)
+_USERINFO = re.compile(
+    r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/@:\"']{0,250}:)([^\s/@\"'{]{1,1000})(?=@)"
+)
+_BEARER = re.compile(r"(?i)\b((?:bearer|basic)\s)([0-9a-z._~+/=-]{16,4000})")
+
+_NAME = re.compile(rf"(?i)(?:^|.*[^0-9a-z]){_WORDS}$")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PLACEHOLDER = re.compile(r"\s*(?:\{[\w. ]{1,80}\}|\*{3})?\s*")
+_VALUES = ("application", "args", "conf", "labels")
+_VALUES_OF_SCHEMAS = frozenset({"default", "examples", "example", "enum", "const"})
+_FLAG = re.compile(r"--?([0-9A-Za-z][0-9A-Za-z_.-]{0,80})")
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value of this name is a secret, whatever it is.
+
+    >>> [is_secret_name(n) for n in ("dbPassword", "api_key", "partition_key", "max_tokens")]
+    [True, True, False, False]
+    """
+    return _NAME.fullmatch(_CAMEL.sub("_", name[-200:])) is not None
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text holds what looks like a credential."""
+    return any(pattern.search(text) for pattern in (_TOKEN, _PAIR, _USERINFO, _BEARER))
+
+
+def redact_text(text: str) -> str:
+    """The text with ``***`` in place of what looks like a credential."""
+    text = _TOKEN.sub(HIDDEN, text)
+    for pattern in (_PAIR, _USERINFO, _BEARER):
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return text
+
+
+def redact(value: Any, *, name: str = "") -> Any:
+    """A JSON value as it may be shown: secrets in it, and values of secret names, are hidden."""
+    if isinstance(value, Mapping):
+        return {key: redact(inner, name=str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(inner, name=name) for inner in value]
+    if _is_secret(value, name):
+        return HIDDEN
+    return redact_text(value) if isinstance(value, str) else value
+
+
+def refuse_secrets(values: Mapping[str, Any]) -> None:
+    """Refuse values that hold a secret.
+
+    Args:
+        values: by the name of their field, as the request had it: ``args`` is
+            read as a command line (the value after ``--password`` is one, too).
+
+    Raises:
+        SecretInRequest: with the place, as a JSON pointer; the value is not repeated.
+    """
+    for field, value in values.items():
+        found = next(_secrets(value, f"/{field}", name=""), None)
+        if found is None and field == "args":
+            found = _after_a_flag(value)
+        _refuse(found)
+
+
+def check_request(request: RunRequest) -> None:
+    """`refuse_secrets` for a run.
+
+    Raises:
+        SecretInRequest: one of its values holds a secret.
+    """
+    refuse_secrets(
+        {
+            "application": request.application,
+            "args": request.args,
+            "conf": request.conf,
+            "params": request.params,
+            "labels": request.labels,
+        }
+    )
+
+
+def check_definition(document: Mapping[str, Any]) -> None:
+    """`refuse_secrets` for the document of a job.
+
+    Of the schemas of its params, only what gives values is read so; in its texts for people
+    only what is plainly a credential counts.
+
+    Raises:
+        SecretInRequest: one of its values holds a secret.
+    """
+    refuse_secrets({field: document[field] for field in _VALUES if field in document})
+    params = document.get("params")
+    for name, schema in params.items() if isinstance(params, Mapping) else ():
+        for key in _VALUES_OF_SCHEMAS & set(schema if isinstance(schema, Mapping) else ()):
+            place = f"/params/{_step(name)}/{key}"
+            _refuse(next(_secrets(schema[key], place, name=str(name)), None))
+    _refuse(next(_tokens(document, ""), None))
+
+
+def _secrets(value: Any, place: str, *, name: str) -> Iterator[str]:
+    """The places of secrets in a JSON value."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, str) and holds_secret(key):
+                yield f"{place} (a name in it)"
+            else:
+                yield from _secrets(inner, f"{place}/{_step(key)}", name=str(key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _secrets(inner, f"{place}/{number}", name=name)
+    elif _is_secret(value, name) or (isinstance(value, str) and holds_secret(value)):
+        yield place
+
+
+def _tokens(value: Any, place: str) -> Iterator[str]:
+    """The places of credentials that say themselves what they are."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _tokens(str(key), f"{place}/{_step(key)}")
+            yield from _tokens(inner, f"{place}/{_step(key)}")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _tokens(inner, f"{place}/{number}")
+    elif isinstance(value, str) and _TOKEN.search(value):
+        yield place
+
+
+def _refuse(place: str | None) -> None:
+    if place is not None:
+        raise SecretInRequest(
+            f"{place} holds what looks like a secret; what is sent here is kept and shown.",
+            "Keep it in a file or a service that only the application's account reads, and give "
+            "its name. What counts as one: docs/decisions/0008-secrets-in-requests.md.",
+        )
+
+
+def _is_secret(value: Any, name: str) -> bool:
+    """Whether a value is secret by its name; an empty one and a placeholder are not."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    return is_secret_name(name) and _PLACEHOLDER.fullmatch(str(value)) is None
+
+
+def _after_a_flag(args: Sequence[str]) -> str | None:
+    """The place of a value that stands alone after a flag such as ``--password``."""
+    for number, (flag, value) in enumerate(pairwise(args), start=1):
+        match = _FLAG.fullmatch(flag)
+        if match and not value.startswith("-") and _is_secret(value, match[1]):
+            return f"/args/{number}"
+    return None
+
+
+def _step(key: object) -> str:
+    return str(key)[:100].replace("~", "~0").replace("/", "~1")
