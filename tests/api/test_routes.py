@@ -18,6 +18,8 @@ UNREACHABLE = "host=127.0.0.1 port=1 dbname=x user=y"
 ROUTES = {
     "GET /api/v1/jobs",
     "GET /api/v1/jobs/{name}",
+    "PUT /api/v1/jobs/{name}",
+    "DELETE /api/v1/jobs/{name}",
     "GET /api/v1/jobs/{name}/runs",
     "POST /api/v1/jobs/{name}/runs",
     "GET /api/v1/runs",

@@ -38,15 +38,21 @@ _WORDS = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?|jwt|authorization|bearer|"
     r"(?:api|access|secret|private|account|auth|encryption|signing)[ _.-]?key|apikey|sas)"
 )
-# name=value, name: value, "name": "value"; the value is the last group.
-_PAIR = re.compile(
-    rf"(?i)(?<![0-9a-z])((?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_WORDS}[\"']?\s?[=:]\s?[\"']?)"
-    r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
+# name=value, name:value, "name": value; the value is the last group. In prose a colon is followed
+# by words, so "name: value" counts where nothing follows it on the line.
+_NAMED = rf"(?i)(?<![0-9a-z])((?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_WORDS}"
+_VALUE = (
+    r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))"
+    r"(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
 )
+_PAIR = re.compile(_NAMED + r"(?:[\"']?\s?=\s?|[\"']\s?:\s?|:(?!/))[\"']?)" + _VALUE)
+_LINE = re.compile(_NAMED + r":[ \t][\"']?)" + _VALUE + r"[\"']?[ \t]{0,20}(?=[\r\n,;}\]]|\Z)")
 _USERINFO = re.compile(
     r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/@:\"']{0,250}:)([^\s/@\"'{]{1,1000})(?=@)"
 )
 _BEARER = re.compile(r"(?i)\b((?:bearer|basic)\s)([0-9a-z._~+/=-]{16,4000})")
+
+_PAIRS = (_PAIR, _LINE, _USERINFO, _BEARER)
 
 _NAME = re.compile(rf"(?i)(?:^|.*[^0-9a-z]){_WORDS}$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -67,13 +73,13 @@ def is_secret_name(name: str) -> bool:
 
 def holds_secret(text: str) -> bool:
     """Whether a text holds what looks like a credential."""
-    return any(pattern.search(text) for pattern in (_TOKEN, _PAIR, _USERINFO, _BEARER))
+    return any(pattern.search(text) for pattern in (_TOKEN, *_PAIRS))
 
 
 def redact_text(text: str) -> str:
     """The text with ``***`` in place of what looks like a credential."""
     text = _TOKEN.sub(HIDDEN, text)
-    for pattern in (_PAIR, _USERINFO, _BEARER):
+    for pattern in _PAIRS:
         text = pattern.sub(rf"\1{HIDDEN}", text)
     return text
 

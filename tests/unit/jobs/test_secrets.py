@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataharbour.errors import SecretInRequest
+from dataharbour.jobs.model import RunRequest
+from dataharbour.jobs.secrets import (
+    HIDDEN,
+    check_definition,
+    check_request,
+    holds_secret,
+    is_secret_name,
+    redact,
+    redact_text,
+    refuse_secrets,
+)
+
+# Built from parts, so that this file holds none in one piece.
+JWT = ".".join(["eyJ" + "hbGciOiJIUzI1NiJ9", "eyJ" + "zdWIiOiIxMjM0In0", "c2lnbmF0dXJlLW9mLWl0"])
+TOKENS = {
+    "aws": "AKIA" + "IOSFODNN7EXAMPLE",
+    "github": "ghp_" + "a1B2" * 9,
+    "github-fine": "github_pat_" + "a1B2" * 10,
+    "gitlab": "glpat-" + "a1B2" * 5,
+    "slack": "xoxb-" + "123456789012-abcdef",
+    "slack-hook": "https://hooks.slack.com/" + "services/T000/B000/XXXXXXXX",
+    "jwt": JWT,
+    "google": "AIza" + "a1B2c" * 7,
+    "stripe": "sk_live_" + "a1B2" * 5,
+    "npm": "npm_" + "a1B2" * 9,
+    "age": "AGE-SECRET-KEY-1" + "QPZRY9X8" * 7,
+    "pem": "-----BEGIN RSA PRIVATE " + "KEY-----",
+    "userinfo": "postgresql://app:hunter2@db/x",
+    "flag": "--password=hunter2",
+    "property": "spark.hadoop.fs.s3a.secret.key=hunter2",
+    "json": '{"api_key": "hunter2"}',
+    "header": "Authorization: Bearer hunter2hunter2hunter2",
+    "yaml": "password: hunter2",
+    "jdbc": "jdbc:mysql://db/x?user=a&password=hunter2",
+}
+PLAIN = [
+    "--max-tokens=5",
+    "--password={params.password}",
+    "token=${TOKEN}",
+    "https://example.org/x?page=2",
+    "s3a://lake/silver/flights",
+    "the password is asked for",
+    "did not take the credential: it is too old",
+    "monkey=1",
+    "sort_key=id",
+    "2026-01-01T10:00:00Z",
+    "sk-learn-model-of-the-second-generation",
+    "user@example.org",
+    "token:",
+    "password=***",
+]
+
+
+@pytest.mark.parametrize("secret", TOKENS.values(), ids=TOKENS)
+def test_a_secret_is_known_by_its_shape_and_hidden(secret):
+    assert holds_secret(f"before {secret}")
+    shown = redact_text(f"before {secret}")
+    assert shown.startswith("before ")
+    assert HIDDEN in shown
+    assert "hunter2" not in shown
+    assert secret not in shown
+    assert redact_text(shown) == shown
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_is_none_stays(text):
+    assert not holds_secret(text)
+    assert redact_text(text) == text
+
+
+def test_a_whole_private_key_is_hidden():
+    key = TOKENS["pem"] + "\nMIIEow\nabc\n" + TOKENS["pem"].replace("BEGIN", "END")
+    assert redact_text(f"a {key} b") == f"a {HIDDEN} b"
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("password", True),
+        ("dbPassword", True),
+        ("DB_PASSWORD", True),
+        ("fs.s3a.access.key", True),
+        ("x-api-key", True),
+        ("jwt", True),
+        ("max_tokens", False),
+        ("partition_key", False),
+        ("key", False),
+        ("password_hash_column", False),
+        ("cwd", False),
+    ],
+)
+def test_some_names_make_their_values_secret(name, secret):
+    assert is_secret_name(name) is secret
+    assert redact({name: "abc"}) == {name: HIDDEN if secret else "abc"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"args": ("x", "--password", "hunter2")}, "/args/2"),
+        ({"args": ("--token=hunter2",)}, "/args/0"),
+        ({"conf": {"spark.x": TOKENS["aws"]}}, "/conf/spark.x"),
+        ({"conf": {"spark.x.password": "hunter2"}}, "/conf/spark.x.password"),
+        ({"params": {"api_key": "hunter2"}}, "/params/api_key"),
+        ({"params": {"pwd": 1234}}, "/params/pwd"),
+        ({"params": {"a": {"b/c": ["x", TOKENS["github"]]}}}, "/params/a/b~1c/1"),
+        ({"params": {TOKENS["github"]: 1}}, "/params (a name in it)"),
+        ({"labels": {"token": "hunter2"}}, "/labels/token"),
+        ({"application": "https://u:hunter2@h/x.py"}, "/application"),
+    ],
+)
+def test_a_request_with_a_secret_is_refused_by_its_place(fields, place):
+    with pytest.raises(SecretInRequest) as caught:
+        check_request(RunRequest(**{"application": "x.py", **fields}))
+    assert caught.value.problem.startswith(f"{place} holds")
+    assert "hunter2" not in str(caught.value)
+    assert not any(token in str(caught.value) for token in TOKENS.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"args": ("--password", "{params.pw}")},
+        {"args": ("--password", "--verbose")},
+        {"args": ("--password",)},
+        {"params": {"password": "", "token": None, "secret": True}},
+        {"params": {"limit": 5, "who": "ada"}},
+    ],
+)
+def test_a_request_without_one_passes(fields):
+    check_request(RunRequest(**{"application": "x.py", **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        (
+            {"params": {"api_key": {"type": "string", "default": "hunter2"}}},
+            "/params/api_key/default",
+        ),
+        ({"params": {"x": {"enum": ["a", TOKENS["github"]]}}}, "/params/x/enum/1"),
+        (
+            {"params": {"x": {"description": f"such as {TOKENS['github']}"}}},
+            "/params/x/description",
+        ),
+        ({"description": f"Uses {TOKENS['aws']}."}, "/description"),
+        ({"args": ["--token", "hunter2"]}, "/args/1"),
+        ({"labels": {"token": "hunter2"}}, "/labels/token"),
+    ],
+)
+def test_a_job_with_a_secret_is_refused(fields, place):
+    with pytest.raises(SecretInRequest) as caught:
+        check_definition({"description": "x", "application": "x.py", **fields})
+    assert caught.value.problem.startswith(f"{place} holds")
+
+
+def test_a_job_may_speak_of_secrets():
+    check_definition(
+        {
+            "description": "The password: see the runbook, token=by mail.",
+            "application": "x.py",
+            "params": {"password": {"type": "string", "title": "Password"}, "n": "odd"},
+        }
+    )
+
+
+def test_only_values_are_hidden():
+    value = {"token": "a", "deep": [{"password": "b", "n": 1}], "list": {"secret": ["x", 2, None]}}
+    assert redact(value) == {
+        "token": HIDDEN,
+        "deep": [{"password": HIDDEN, "n": 1}],
+        "list": {"secret": [HIDDEN, HIDDEN, None]},
+    }
+    assert value["token"] == "a"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.text() | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_redaction_keeps_the_shape_and_is_done_once(value):
+    shown = redact(value)
+    assert redact(shown) == shown
+    try:
+        refuse_secrets({"params": value})
+    except SecretInRequest:
+        return
+    assert shown == value, "what is not refused is not hidden"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a." * 130_000, "a_" * 130_000, "password" * 30_000, "eyJ" + "a" * 200_000, "x://" * 60_000,
+     "-----BEGIN " * 20_000, "token = " * 30_000, "https://" + "a:" * 100_000],
+    ids=lambda text: text[:12],
+)  # fmt: skip
+def test_the_largest_body_is_searched_in_no_time(text):
+    start = time.process_time()
+    holds_secret(text)
+    redact_text(text)
+    assert time.process_time() - start < 5
