@@ -84,6 +84,9 @@ class StandInAirflow:
     credentials: list[str | None] = field(default_factory=list)
     fail_with: int | None = None
     lose_the_answer: bool = False
+    failed: dict[tuple[str, str], set[tuple[str, int]]] = field(default_factory=dict)
+    cleared: list[set[tuple[str, int]]] = field(default_factory=list)
+    before_clear: Callable[[], None] | None = None
 
     def trigger(self, dag_id: str, body: dict[str, Any], credential: str | None) -> JSONResponse:
         self.credentials.append(credential)
@@ -98,6 +101,26 @@ class StandInAirflow:
         if self.lose_the_answer:
             raise HTTPException(502, "the answer was lost on its way")
         return JSONResponse({"dag_run_id": body["dag_run_id"], "state": "queued"})
+
+    def clear(self, dag_id: str, body: dict[str, Any], credential: str | None) -> JSONResponse:
+        """Clears the tasks that `failed` has; `before_clear` is what others do meanwhile."""
+        assert set(body) == {"dag_run_id", "only_failed", "dry_run"}
+        assert body["only_failed"] is True
+        found = self.failed.get((dag_id, body["dag_run_id"]))
+        if found is None:
+            raise HTTPException(404, f"Dag Run id {body['dag_run_id']} not found in dag {dag_id}")
+        if not body["dry_run"]:
+            if self.before_clear is not None:
+                self.before_clear()
+            self.credentials.append(credential)
+            if self.fail_with is not None:
+                raise HTTPException(self.fail_with, "as the test wants it")
+            self.cleared.append(set(found))
+            self.failed[dag_id, body["dag_run_id"]] = set()
+            if self.lose_the_answer:
+                raise HTTPException(502, "the answer was lost on its way")
+        told = [{"task_id": task, "map_index": index} for task, index in sorted(found)]
+        return JSONResponse({"task_instances": told, "total_entries": len(told)})
 
 
 @dataclass
@@ -283,5 +306,9 @@ def as_airflow_mounts_it(app: FastAPI, airflow: StandInAirflow) -> FastAPI:
     @root.post("/api/v2/dags/{dag_id}/dagRuns")
     def trigger(dag_id: str, body: dict[str, Any], request: Request) -> JSONResponse:
         return airflow.trigger(dag_id, body, request.headers.get("authorization"))
+
+    @root.post("/api/v2/dags/{dag_id}/clearTaskInstances")
+    def clear(dag_id: str, body: dict[str, Any], request: Request) -> JSONResponse:
+        return airflow.clear(dag_id, body, request.headers.get("authorization"))
 
     return root

@@ -253,6 +253,28 @@ def test_an_api_that_refuses_in_between_is_told_in_words(server, role, run, erro
     assert "goes on; to follow it: ./harbour job logs" in caught.value.remedy
 
 
+def test_repair_prints_the_run_that_takes_the_place(harbour, server):
+    run_id = harbour("submit", "hello").stdout.strip()
+    harbour("cancel", run_id)
+    run = json.loads(harbour("show", run_id, "-o", "json").stdout)
+    refused = harbour("repair", run_id)
+    assert refused.exit_code != 0
+    server.airflow.failed["job__hello", run["dag_run_id"]] = {("run", -1)}
+    repaired = harbour("repair", run_id)
+    assert repaired.exit_code == 0, repaired.stderr
+    again = json.loads(harbour("show", repaired.stdout.strip(), "-o", "json").stdout)
+    assert again["dag_run_id"] == run["dag_run_id"]
+
+
+def test_show_lists_the_attempts_of_a_run_and_its_progress(harbour, driver):
+    driver.progress(stages_done=1, stages=4)
+    text = harbour("show", driver.run_id).stdout
+    assert 'progress      {"stages": 4, "stages_done": 1}' in text
+    [head, row] = text.splitlines()[-2:]
+    assert head.split() == ["ATTEMPT", "STATE", "STARTED", "ENDED", "WHERE"]
+    assert row.split()[:2] == ["1", "RUNNING"]
+
+
 def test_cancel_and_retry(harbour, server):
     run_id = harbour("submit", "hello", "--param", "who=ada").stdout.strip()
     cancelled = harbour("cancel", run_id)

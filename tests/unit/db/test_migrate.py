@@ -40,6 +40,7 @@ def test_an_empty_database_gets_the_schema(empty):
         "event",
         "log_chunk",
         "job_definition",
+        "repair",
         "schema_version",
     }
     assert current_revision(empty) == NEWEST

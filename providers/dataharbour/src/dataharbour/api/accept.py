@@ -18,7 +18,7 @@ from dataharbour.errors import Conflict, Forbidden, NotAuthenticated, RunNotFoun
 from dataharbour.jobs.model import Detail, Run, RunRequest
 from dataharbour.jobs.secrets import check_request, redact
 
-_REFUSALS = (RefusedByAirflow, DagNotReady, Forbidden, NotAuthenticated)
+REFUSALS = (RefusedByAirflow, DagNotReady, Forbidden, NotAuthenticated)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ async def accept_run(
             conf=redact(submission.dag_conf),  # what runs is in our row; this is shown
             credential=caller.credential,
         )
-    except _REFUSALS:
+    except REFUSALS:
         if not replayed:  # else the request that made the row may be succeeding just now
             await run_in_threadpool(_discard, services, run.id)
         raise

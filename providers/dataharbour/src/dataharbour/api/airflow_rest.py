@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from dataharbour.api.problems import InvalidRequest
-from dataharbour.errors import DataHarbourError, Forbidden, NotAuthenticated, Unavailable
+from dataharbour.errors import Conflict, DataHarbourError, Forbidden, NotAuthenticated, Unavailable
 
 TIMEOUT = httpx.Timeout(20.0)  # to connect, too: a busy server is not an absent one
 LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=16)
@@ -56,12 +56,49 @@ class AirflowRest:
             Unavailable: no answer, or one that may be different later. The run may exist.
             NotAuthenticated, Forbidden, RefusedByAirflow: no. The run does not exist.
         """
-        headers = {"Authorization": credential} if credential else {}
         body = {"dag_run_id": dag_run_id, "logical_date": None, "conf": conf}
-        try:
-            answer = await self._client.post(
-                f"/api/v2/dags/{dag_id}/dagRuns", json=body, headers=headers
+        answer = await self._post(f"/api/v2/dags/{dag_id}/dagRuns", body, credential)
+        if answer.is_success or answer.status_code == 409:
+            return
+        raise _refusal(dag_id, answer)
+
+    async def clear_failed(
+        self, dag_id: str, *, dag_run_id: str, dry_run: bool, credential: str | None
+    ) -> set[tuple[str, int]]:
+        """Clear the failed tasks of a DAG run, and those that failed with them, and no others.
+
+        Args:
+            dag_id: the DAG.
+            dag_run_id: its run.
+            dry_run: only say which they are.
+            credential: the caller's own.
+
+        Returns:
+            Task id and map index of each.
+
+        Raises:
+            Unavailable: no answer, or one that may be different later. They may be cleared.
+            Conflict: Airflow has no such run any more.
+            NotAuthenticated, Forbidden, RefusedByAirflow: no. Nothing is cleared.
+        """
+        body = {"dag_run_id": dag_run_id, "only_failed": True, "dry_run": dry_run}
+        answer = await self._post(f"/api/v2/dags/{dag_id}/clearTaskInstances", body, credential)
+        if answer.status_code == 404:
+            raise Conflict(
+                f"Airflow has no run {dag_run_id!r} of the DAG {dag_id!r} any more.",
+                "Start it anew: POST runs/ID:retry, or a new run of the job.",
             )
+        if not answer.is_success:
+            raise _refusal(dag_id, answer)
+        found = answer.json()["task_instances"]
+        return {(each["task_id"], each["map_index"]) for each in found}
+
+    async def _post(
+        self, path: str, body: dict[str, Any], credential: str | None
+    ) -> httpx.Response:
+        headers = {"Authorization": credential} if credential else {}
+        try:
+            return await self._client.post(path, json=body, headers=headers)
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"Airflow's API at {self._client.base_url} did not answer "
@@ -69,9 +106,6 @@ class AirflowRest:
                 "Send the request again with the same Idempotency-Key; "
                 "the server's operators find the address in [api] base_url.",
             ) from error
-        if answer.is_success or answer.status_code == 409:
-            return
-        raise _refusal(dag_id, answer)
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -24,6 +24,7 @@ from dataharbour.api.routes import (
     history,
     jobs,
     logs,
+    repairing,
     runs,
     sign_in,
 )
@@ -77,7 +78,7 @@ def _versioned() -> APIRouter:
         dependencies=[Depends(bearer)],
         responses={"default": {"model": Problem, "description": "A failure."}},
     )
-    for part in (jobs, definitions, runs, history, changing, logs, dashboard):
+    for part in (jobs, definitions, runs, history, changing, repairing, logs, dashboard):
         router.include_router(part.router)
     return router
 

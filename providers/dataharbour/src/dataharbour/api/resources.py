@@ -62,6 +62,7 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
             "logs": f"{here}/logs",
             "events": f"{here}/events",
             "attempts": f"{here}/attempts",
+            "repairs": f"{here}/repairs",
             "airflow": f"{_airflow(mount)}/dags/{run.dag_id}/runs/{run.dag_run_id}",
             **repeats,
         },

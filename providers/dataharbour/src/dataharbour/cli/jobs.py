@@ -132,18 +132,25 @@ def show_(
     thing: Annotated[str, typer.Argument(metavar="RUN|JOB", help="Id of a run, or name of a job.")],
     output: Output = Form.TEXT,
 ) -> None:
-    """Show a run, or a declared job."""
+    """Show a run with its attempts, or a declared job."""
     from dataharbour.cli.client import load_client
 
     as_json = output is Form.JSON
     kind = "runs" if _is_run_id(thing) else "jobs"
-    found = load_client().get(f"{kind}/{_segment(thing)}")
+    client = load_client()
+    found = client.get(f"{kind}/{_segment(thing)}")
     if as_json:
         show.json_document(found)
         return
     for name, value in found.items():
         if value not in (None, {}, []) and name not in {"links", "definition"}:
             sys.stdout.write(f"{name:12}  {_text(value)}\n")
+    if kind == "runs" and found["attempt"]:
+        attempts = client.get(f"runs/{_segment(thing)}/attempts")["items"]
+        sys.stdout.write("\n")
+        show.table(
+            [("ATTEMPT", "STATE", "STARTED", "ENDED", "WHERE"), *map(_attempt_row, attempts)]
+        )
 
 
 @app.command()
@@ -208,6 +215,27 @@ def retry(
 
     client = load_client()
     started = client.start(f"runs/{_segment(run)}:retry", {}, key=key or uuid4().hex)
+    _started(client, started, follow=follow, as_json=output is Form.JSON)
+
+
+@app.command()
+def repair(
+    run: RunId,
+    key: Key = None,
+    follow: Follow = False,
+    output: Output = Form.TEXT,
+) -> None:
+    """Run again what has failed in the DAG run of a run, and nothing that has succeeded.
+
+    Prints the id of the run that takes its place. With --follow: its log; the exit code is 4
+    when the run fails.
+    """
+    from uuid import uuid4
+
+    from dataharbour.cli.client import load_client
+
+    client = load_client()
+    started = client.start(f"runs/{_segment(run)}:repair", {}, key=key or uuid4().hex)
     _started(client, started, follow=follow, as_json=output is Form.JSON)
 
 
@@ -387,6 +415,15 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
         return job["name"], "BROKEN", "", job["error"]["detail"].split("\n")[0]
     description = (job["description"] or "").strip().split("\n")[0]
     return job["name"], job["backend"] or "", job["schedule"] or "", description
+
+
+def _attempt_row(attempt: Mapping[str, Any]) -> tuple[str, ...]:
+    started, ended = (_moment(attempt[name]) for name in ("claimed_at", "ended_at"))
+    return str(attempt["number"]), attempt["state"], started, ended, attempt["holder"] or ""
+
+
+def _moment(at: str | None) -> str:
+    return f"{at[:19]}Z" if at else ""
 
 
 def _text(value: Any) -> str:

@@ -77,11 +77,7 @@ def cancel(
 ) -> Run:
     """See `RunStore.cancel`."""
     run = lock_run(connection, run_id)
-    if version not in (None, run.version):
-        raise Stale(
-            f"The run {run_id} is {run.detail}, version {run.version}, not {version} any more.",
-            "Read it again, and send its ETag as If-Match.",
-        )
+    check_version(run, version)
     if terminal(run.detail) or run.detail is Detail.CANCELLING:
         return run
     if run.detail is Detail.FINALIZING:
@@ -113,6 +109,19 @@ def cancel(
         failure_class=FailureClass.CANCELLED,
         failure_message="Cancelled before it started.",
     )
+
+
+def check_version(run: Run, version: int | None) -> None:
+    """Refuse a change by somebody who has read another version of the run.
+
+    Raises:
+        Stale: `version` is not that of the run.
+    """
+    if version not in (None, run.version):
+        raise Stale(
+            f"The run {run.id} is {run.detail}, version {run.version}, not {version} any more.",
+            "Read it again, and send its ETag as If-Match.",
+        )
 
 
 def stop_driver(connection: AnyConnection, run_id: UUID, *, now: datetime) -> None:

@@ -156,7 +156,8 @@ class Run:
 
     `attempt` is the number of the newest attempt (0: none yet), `version`
     counts the changes, `map_index` is -1 outside mapped tasks, `retry_of` names
-    the run that this one repeats, and `clears` says how often the DAG run had
+    the run that this one repeats, `is_current` says that no other run has taken its
+    place in its DAG run, and `clears` says how often the DAG run had
     been cleared when its task was told this run's end (None: it was not told).
     """
 
@@ -189,6 +190,7 @@ class Run:
     result: dict[str, Any] | None
     retry_of: UUID | None = None
     clears: int | None = None
+    is_current: bool = True
 
     @property
     def state(self) -> State:

@@ -23,12 +23,15 @@ Columns = Mapping[str, Any]
 
 _OPEN_RUNS = 0x72_75_6E  # "run": the space of the locks of users
 
+# What a run keeps though its task says what it runs only when it comes.
+_KEPT = frozenset({"labels", "principal", "dag_id", "dag_run_id", "task_id", "map_index"})
+
 
 def accept(
     connection: AnyConnection, columns: Columns, *, max_open: int | None, now: datetime
 ) -> tuple[Run, bool]:
     """See `RunStore.accept`."""
-    created = _insert(connection, columns, detail=Detail.ACCEPTED, now=now)
+    created = insert_run(connection, columns, detail=Detail.ACCEPTED, now=now)
     if created is None:
         return _replayed(connection, columns), True
     if max_open:
@@ -64,7 +67,7 @@ def open_run(
     now: datetime,
 ) -> Run:
     """See `RunStore.open_run`."""
-    created = _insert(connection, columns, detail=Detail.QUEUED, now=now)
+    created = insert_run(connection, columns, detail=Detail.QUEUED, now=now)
     if created:
         return created
     row = fetch_one(connection, statement("run_of_task"), columns)
@@ -75,6 +78,8 @@ def open_run(
         )
     run = run_of(row)
     if not terminal(run.detail):
+        if not row["application_sha256"] and not run.attempt:  # a repair: only now it is known
+            return set_columns(connection, run, **_as_the_task_says(columns))
         return run
     if run.id != instead_of and run.clears in (None, clears):
         return set_columns(connection, run, clears=clears)
@@ -82,12 +87,16 @@ def open_run(
     # The key goes on to the run that takes the place: whoever repeats the request is told of it.
     key = {name: row[name] for name in ("principal", "idempotency_key", "fingerprint")}
     successor = {**columns, **key, "retry_of": run.id}
-    again = _insert(connection, successor, detail=Detail.QUEUED, now=now)
+    again = insert_run(connection, successor, detail=Detail.QUEUED, now=now)
     assert again is not None, "the key was freed under the row's lock"
     return again
 
 
-def _insert(
+def _as_the_task_says(columns: Columns) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if name not in _KEPT}
+
+
+def insert_run(
     connection: AnyConnection, columns: Columns, *, detail: Detail, now: datetime
 ) -> Run | None:
     """A new row, or None where one of its keys is taken."""

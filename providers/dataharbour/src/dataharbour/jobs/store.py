@@ -6,7 +6,7 @@ the event, counts the version, wakes listeners and holds terminal states final
 they call the functions of schema `driver`.
 
 The statements are in the modules by subject: `opening`, `attempts`, `ending`,
-`history`, `listing`, `logs`, `waiting`.
+`history`, `listing`, `logs`, `repairing`, `waiting`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataharbour.jobs import (
     listing,
     logs,
     opening,
+    repairing,
     waiting,
 )
 from dataharbour.jobs.attempts import RightToPublish
@@ -185,6 +186,66 @@ class RunStore:
             return opening.open_run(
                 connection, columns, clears=clears, instead_of=instead_of, now=now
             )
+
+    def repaired_by_key(self, run_id: UUID, *, principal: str, idempotency_key: str) -> Run | None:
+        """The run that an earlier request with this key has put in the place of `run_id`.
+
+        Raises:
+            IdempotencyConflict: that key came with another run before.
+        """
+        with self._connect() as connection:
+            return repairing.repaired_by_key(
+                connection, run_id, principal=principal, idempotency_key=idempotency_key
+            )
+
+    def repair(
+        self,
+        run_id: UUID,
+        *,
+        principal: str,
+        idempotency_key: str,
+        version: int | None = None,
+        cleared: Collection[tuple[str, int]],
+        now: datetime,
+    ) -> tuple[Run, bool]:
+        """Write the run that takes the place of one that ended badly, before Airflow is asked.
+
+        Args:
+            run_id: the run that ended badly.
+            principal: who asks; keys of different principals never meet.
+            idempotency_key: as the caller sent it.
+            version: the version that the caller has read, or None for any.
+            cleared: the failed tasks of its DAG run, by task_id and map_index: each starts
+                a new run when it comes.
+            now: aware UTC.
+
+        Returns:
+            The run, and whether it was there already (replayed).
+
+        Raises:
+            Conflict: it has not ended badly, or another run has taken its place.
+            Stale: the same, or another version by now, for a caller who names a version.
+            IdempotencyConflict: that key came with another run before.
+        """
+        with self._connect() as connection:
+            return repairing.repair(
+                connection,
+                run_id,
+                principal=principal,
+                idempotency_key=idempotency_key,
+                version=version,
+                cleared=cleared,
+                now=now,
+            )
+
+    def withdraw_repair(self, run_id: UUID, *, now: datetime) -> None:
+        """Forget the run of a repair that Airflow refused: the old one is in its place again.
+
+        Raises:
+            Conflict: it is past ACCEPTED, so somebody knows of it.
+        """
+        with self._connect() as connection:
+            repairing.withdraw(connection, run_id, now=now)
 
     # --- attempts -------------------------------------------------------------------------
 
@@ -389,6 +450,15 @@ class RunStore:
         """
         with self._connect() as connection:
             return history.attempts(connection, read_run(connection, run_id))
+
+    def repairs(self, run_id: UUID) -> Runs:
+        """All runs that the task instance of this one has had, newest first.
+
+        Raises:
+            RunNotFound: there is none with that id.
+        """
+        with self._connect() as connection:
+            return repairing.repairs(connection, read_run(connection, run_id))
 
     def logs(self, run_id: UUID, *, cursor: str | None = None, limit: int = 1000) -> LogPage:
         """Log lines of all attempts, oldest first, from `cursor` on.

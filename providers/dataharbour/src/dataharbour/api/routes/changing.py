@@ -57,7 +57,7 @@ def cancel_run(
     caller.check_may_trigger(run.dag_id)
     grace_s = body.grace_s if body else None
     run = services.runs.by(f"user:{caller.name}").cancel(
-        run.id, grace_s=grace_s, version=_version(if_match), now=services.now()
+        run.id, grace_s=grace_s, version=version_of(if_match), now=services.now()
     )
     if terminal(run.detail) and run.detail is not Detail.CANCELLED:
         raise Conflict(
@@ -130,7 +130,12 @@ def _dag_conf(run: Run) -> dict[str, Any]:
     }
 
 
-def _version(if_match: str | None) -> int | None:
+def version_of(if_match: str | None) -> int | None:
+    """The version of a run that `If-Match` asks for, or None for any.
+
+    Raises:
+        InvalidRequest: it is no ETag of a run.
+    """
     if if_match is None or if_match.strip() == "*":
         return None
     tag = _TAG.fullmatch(if_match.strip())
