@@ -21,6 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_platform import ROOT, BenchPlatform, bench_platform
+from jobs import jobs as measure_jobs
+from jobs import run_to_end
 from lists import list_figures
 from measure import Spread, cpu_seconds, pss_bytes, spread, timed
 
@@ -68,7 +70,7 @@ def curve(options: argparse.Namespace) -> dict[str, Any]:
     with bench_platform() as platform:
         for sleep_s in SLEEPS:
             platform.set_airflow("scheduler", "scheduler_idle_sleep_time", sleep_s)
-            platform.restart_airflow()
+            platform.restart_airflow("bench_empty")
             latency = trigger_latency(platform, options.runs * 2)
             time.sleep(20)
             found[sleep_s] = {
@@ -148,22 +150,6 @@ def idle_cpu(platform: BenchPlatform, seconds: float) -> float:
     return 100 * (cpu_seconds(platform.pids) - before) / (time.monotonic() - began)
 
 
-def run_to_end(platform: BenchPlatform, path: str, body: dict[str, Any]) -> float:
-    """Start a run over REST and wait for it."""
-    base = "/dataharbour/api/v1"
-    with platform.client() as api:
-        began = time.monotonic()
-        answer = api.post(f"{base}/{path}", json=body)
-        answer.raise_for_status()
-        run = answer.json()
-        while run["state"] in ("QUEUED", "RUNNING"):
-            run = api.get(f"{base}/runs/{run['id']}", params={"wait": 10}).json()
-        seconds = time.monotonic() - began
-        if run["state"] != "SUCCEEDED":
-            raise SystemExit(f"the run failed: {run['failure']}")
-        return seconds
-
-
 def _order(turn: int, *measures: list[float]) -> list[list[float]]:
     return list(measures) if turn % 2 else list(reversed(measures))
 
@@ -190,6 +176,18 @@ def _bare_spark_submit() -> None:
     )  # fmt: skip
 
 
+def jobs(options: argparse.Namespace) -> dict[str, Any]:
+    """The run engine: accepting, a trivial job, news of a run, cancelling, deferring."""
+    return measure_jobs(options.runs)
+
+
+def faults(options: argparse.Namespace) -> dict[str, Any]:
+    """Kill components at every point of a run; only when it is asked for by name."""
+    from faults import faults as break_often
+
+    return break_often(options.trials)
+
+
 BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "command": command,
     "up": up,
@@ -198,7 +196,10 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "idle": idle,
     "curve": curve,
     "lists": lists,
+    "jobs": jobs,
+    "faults": faults,
 }
+ON_REQUEST = {"faults"}  # an hour
 
 
 def main() -> None:
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", help=f"of {', '.join(BENCHES)}; all when none is given")
     parser.add_argument("--runs", type=int, default=RUNS, help="counted runs of each (default 7)")
     parser.add_argument("--idle-s", type=float, default=300, help="seconds of idling (default 300)")
+    parser.add_argument("--trials", type=int, default=200, help="of faults (default 200)")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     options = parser.parse_args()
     unknown = set(options.what) - set(BENCHES)
@@ -215,7 +217,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "machine": f"{os.cpu_count()} cores, {machine.machine()}, Python {machine.python_version()}"
     }
-    for name in options.what or BENCHES:
+    for name in options.what or [name for name in BENCHES if name not in ON_REQUEST]:
         print(f"measuring {name} …", file=sys.stderr)
         results[name] = BENCHES[name](options)
         if options.output == "text":
