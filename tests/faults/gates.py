@@ -1,8 +1,8 @@
 """Hold a process at a chosen statement, and find it there: gates in the database.
 
-Each gate is a trigger on one change of a row. It takes an advisory lock; as long as the test
-holds that lock, whoever makes the change waits in the middle of its transaction. That is how a
-process is killed at an exact step without a line for it in the product.
+Each gate is a trigger on one change of a row. It takes an advisory lock of the gate and the trial;
+as long as the test holds that lock, whoever makes the change waits in the middle of its
+transaction. That is how a process is killed at an exact step without a line for it in the product.
 """
 
 from __future__ import annotations
@@ -48,11 +48,23 @@ AIRFLOW_GATES = {"dag run inserted": ("dag_run", "insert", "new.run_id like 'api
 
 _FUNCTION = """
 create or replace function public.fault_gate() returns trigger language plpgsql as $$
+declare
+    trial text;
 begin
-    perform pg_catalog.pg_advisory_xact_lock_shared({space}, pg_catalog.hashtext(tg_argv[0]));
+    {trial}
+    perform pg_catalog.pg_advisory_xact_lock_shared(
+        {space}, pg_catalog.hashtext(pg_catalog.concat(tg_argv[0], ' of ', trial)));
     return new;
 end $$
 """
+_TRIAL_OF_RUN = """
+    if tg_table_name = 'run' then
+        trial := new.params->>'trial';
+    else
+        select r.params->>'trial' into trial from public.run r where r.id = new.run_id;
+    end if;
+"""
+_TRIAL_OF_DAG_RUN = "trial := new.conf->>'trial';"
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,8 @@ class Gates:
         gates = cls(make_conninfo(superuser, dbname=database))
         chosen = AIRFLOW_GATES if database == "airflow" else RUN_GATES
         with psycopg.connect(gates.conninfo, autocommit=True) as connection:
-            connection.execute(_FUNCTION.format(space=_SPACE))
+            trial = _TRIAL_OF_DAG_RUN if database == "airflow" else _TRIAL_OF_RUN
+            connection.execute(_FUNCTION.format(space=_SPACE, trial=trial))
             for name, (table, event, condition) in chosen.items():
                 connection.execute(
                     sql.SQL(
@@ -84,11 +97,12 @@ class Gates:
         return gates
 
     @contextmanager
-    def closed(self, name: str) -> Iterator[Gate]:
-        """Keep the gate closed until the block ends, or `Gate.open`."""
+    def closed(self, name: str, *, trial: str) -> Iterator[Gate]:
+        """Keep the gate closed for a trial until the block ends, or `Gate.open`."""
+        key = f"{name} of {trial}"
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            connection.execute("select pg_advisory_lock(%s, hashtext(%s))", [_SPACE, name])
-            yield Gate(name, connection)
+            connection.execute("select pg_advisory_lock(%s, hashtext(%s))", [_SPACE, key])
+            yield Gate(key, connection)
 
 
 @dataclass(frozen=True)

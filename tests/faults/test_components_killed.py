@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from trials import JOB, POINTS, Point, attempt
+from trials import POINTS, Point, attempt, job_of
 
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.testing.running_platform import neutral_environment
@@ -56,7 +56,7 @@ def test_a_run_outlives_every_component_of_airflow(breakable):
     home = breakable.platform.home.root
     terminal = subprocess.Popen(
         [
-            *(sys.executable, "-m", "dataharbour.cli", "job", "submit", JOB, "--follow"),
+            *(sys.executable, "-m", "dataharbour.cli", "job", "submit", job_of(0), "--follow"),
             *("--param", f"starts={breakable.starts}", "--param", f"trial={trial}"),
             *("--param", f"seconds={seconds}"),
         ],
@@ -79,5 +79,5 @@ def test_a_run_outlives_every_component_of_airflow(breakable):
     assert terminal.returncode == 0, said
     assert "SUCCEEDED" in said
     assert list(breakable.attempts_of(trial).values()) == [1]
-    [row] = breakable.table(f"gold/{JOB}")
+    [row] = breakable.table(f"gold/{job_of(0)}")
     assert row["trial"] == trial

@@ -23,7 +23,7 @@ from uuid import UUID
 
 import httpx
 import yaml
-from gates import Gate, Gates, Waiter, children_of, parent_of
+from gates import AIRFLOW_GATES, Gate, Gates, Waiter, children_of, parent_of
 from pyarrow import parquet
 
 from dataharbour.db.engine import connector
@@ -38,10 +38,11 @@ from dataharbour.testing.adjusted_platform import AdjustedPlatform, adjusted_pla
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-JOB = "faults_probe"
+LANES = 5  # trials that disturb nobody else go on beside each other, each with a job of its own
 DEFERRED = "faults_deferred"
 END_WITHIN_S = 240.0
 SETTINGS = {
+    ("core", "parallelism"): "8",
     # A killed worker is noticed after so many seconds without a heartbeat; the default is 300.
     ("scheduler", "task_instance_heartbeat_timeout"): "20",
     ("scheduler", "task_instance_heartbeat_timeout_detection_interval"): "3",
@@ -59,6 +60,7 @@ class Point:
         gate: closed before the run is submitted, of the database `dataharbour` or `airflow`.
         seconds: how long the application works.
         deferred: whether the run waits in the triggerer.
+        alone: whether a service is killed, which every run feels.
         attempts: how many attempts the run may have taken.
     """
 
@@ -67,6 +69,7 @@ class Point:
     gate: str | None = None
     seconds: float = 0.2
     deferred: bool = False
+    alone: bool = False
     attempts: tuple[int, ...] = (1,)
 
 
@@ -129,13 +132,19 @@ class Bench:
 class Trial:
     """One run that is interrupted."""
 
-    def __init__(self, bench: Bench, point: Point, gate: Gate | None) -> None:
+    def __init__(self, bench: Bench, point: Point, lane: int) -> None:
         self.bench = bench
         self.point = point
-        self.gate = gate
+        self.job = job_of(lane)
+        self.gate: Gate | None = None
         self.name = secrets.token_hex(6)
         self._client = ThreadPoolExecutor(1)
         self._answer: Future[UUID] | None = None
+
+    @property
+    def table(self) -> str:
+        """The table that the run publishes."""
+        return f"gold/{DEFERRED if self.point.deferred else self.job}"
 
     def submit(self) -> None:
         """Ask for the run as a careful client does: with a key, again until it is answered."""
@@ -189,7 +198,7 @@ class Trial:
             "Authorization": f"Bearer {platform.token}",
             "Idempotency-Key": f"trial-{self.name}",
         }
-        url = f"{platform.url}/api/v1/jobs/{JOB}/runs"
+        url = f"{platform.url}/api/v1/jobs/{self.job}/runs"
         return UUID(
             _answered(lambda: httpx.post(url, json=body, headers=headers, timeout=60))["id"]
         )
@@ -330,10 +339,10 @@ def _frozen_past_its_lease(trial: Trial) -> None:
 
 
 POINTS = (
-    Point("API server, before the row is written", _api_at_gate, "run inserted"),
-    Point("API server, before Airflow has the run", _api_at_gate, "dag run inserted"),
-    Point("API server, Airflow has it, unanswered", _api_at_gate, "run queued"),
-    Point("scheduler, right after the answer", _service("scheduler", when="accepted")),
+    Point("API server, before the row is written", _api_at_gate, "run inserted", alone=True),
+    Point("API server, before Airflow has the run", _api_at_gate, "dag run inserted", alone=True),
+    Point("API server, Airflow has it, unanswered", _api_at_gate, "run queued", alone=True),
+    Point("scheduler, right after the answer", _service("scheduler", when="accepted"), alone=True),
     Point("task, before the attempt", _at_gate(rolled_back=True), "attempt inserted"),
     Point("task, driver started, not recorded", _at_gate(rolled_back=True), "attempt recorded"),
     Point(
@@ -363,18 +372,26 @@ POINTS = (
     Point("task, published, not noted", _at_gate(rolled_back=True), "attempt published"),
     Point("task, published, run not ended", _at_gate(rolled_back=True), "run succeeded"),
     Point("worker and task, run not ended", _at_gate(rolled_back=True, parents=1), "run succeeded"),
-    Point("scheduler, user code runs", _service("scheduler", when="started"), seconds=4),
-    Point("API server, user code runs", _service("api-server", when="started"), seconds=4),
-    Point("PostgreSQL, user code runs", _service("postgres", when="started"), seconds=6),
+    Point(
+        "scheduler, user code runs", _service("scheduler", when="started"), alone=True, seconds=4
+    ),
+    Point(
+        "API server, user code runs", _service("api-server", when="started"), alone=True, seconds=4
+    ),
+    Point(
+        "PostgreSQL, user code runs", _service("postgres", when="started"), alone=True, seconds=6
+    ),
     Point(
         "triggerer, run deferred",
         _service("triggerer", when="deferred"),
+        alone=True,
         seconds=12,
         deferred=True,
     ),
     Point(
         "scheduler, run deferred",
         _service("scheduler", when="deferred"),
+        alone=True,
         seconds=12,
         deferred=True,
     ),
@@ -385,13 +402,18 @@ POINTS = (
 # --- a trial ------------------------------------------------------------------------------------
 
 
-def attempt(bench: Bench, point: Point) -> Verdict:
+def job_of(lane: int) -> str:
+    """The job of a lane."""
+    return f"faults_probe_{lane}"
+
+
+def attempt(bench: Bench, point: Point, *, lane: int = 0) -> Verdict:
     """Carry one trial out; the platform is whole again afterwards."""
     began = time.monotonic()
     verdict = Verdict(point.name)
-    gates = bench.airflow_gates if point.gate == "dag run inserted" else bench.run_gates
-    with _closed(gates, point.gate) as gate:
-        trial = Trial(bench, point, gate)
+    trial = Trial(bench, point, lane)
+    with _closed(bench, trial) as gate:
+        trial.gate = gate
         try:
             trial.submit()
             point.strike(trial)
@@ -404,22 +426,22 @@ def attempt(bench: Bench, point: Point) -> Verdict:
         trial.close()
     verdict.seconds = time.monotonic() - began
     verdict.attempts, verdict.state = run.attempt, f"{run.detail}"
-    verdict.wrong += list(_wrong(bench, point, trial, run))
+    verdict.wrong += list(_wrong(trial, run))
     return verdict
 
 
-def _wrong(bench: Bench, point: Point, trial: Trial, run: Run) -> Iterator[str]:
+def _wrong(trial: Trial, run: Run) -> Iterator[str]:
+    bench = trial.bench
     starts = bench.attempts_of(trial.name)
     yield from (f"attempt {id} started {n} times" for id, n in starts.items() if n > 1)
     if run.detail != "SUCCEEDED":
         yield f"the run is {run.detail}: {run.failure}"
         return
-    if run.attempt not in point.attempts:
+    if run.attempt not in trial.point.attempts:
         yield f"{run.attempt} attempts"
     newest = bench.store.wait(run.id, timeout_s=0).attempt_id
-    table = "gold/faults_deferred" if point.deferred else "gold/faults_probe"
     expected = [{"trial": trial.name, "attempt": str(newest)}]
-    if (rows := bench.table(table)) != expected:
+    if (rows := bench.table(trial.table)) != expected:
         yield f"the table holds {rows}, not {expected}"
     ends = [
         e for e in bench.store.events(run.id) if e.kind == "run.changed" and e.new == run.detail
@@ -429,11 +451,13 @@ def _wrong(bench: Bench, point: Point, trial: Trial, run: Run) -> Iterator[str]:
 
 
 @contextmanager
-def _closed(gates: Gates, name: str | None) -> Iterator[Gate | None]:
+def _closed(bench: Bench, trial: Trial) -> Iterator[Gate | None]:
+    name = trial.point.gate
     if name is None:
         yield None
         return
-    with gates.closed(name) as gate:
+    gates = bench.airflow_gates if name in AIRFLOW_GATES else bench.run_gates
+    with gates.closed(name, trial=trial.name) as gate:
         yield gate
 
 
@@ -448,23 +472,14 @@ def breakable_platform() -> Iterator[Bench]:
         ROOT, dags=HERE / "dags", wanted_dag=DEFERRED, options=options
     ) as platform:
         home = platform.home
-        job = {
-            "description": "Stages one row that says which attempt wrote it.",
-            "application": "faults_probe.py",
-            "args": [
-                f"{{output}}/gold/{JOB}",
-                "{params.starts}",
-                "{params.trial}",
-                "{params.seconds}",
-            ],
-            "params": {name: {"type": "string"} for name in ("starts", "trial", "seconds")},
-            "retries": 1,
-            "retry_delay_s": 1,
-            "max_concurrent_runs": 4,
-            "outputs": [{"table": f"gold/{JOB}"}],
-        }
-        (home.root / "jobs" / f"{JOB}.yaml").write_text(yaml.safe_dump(job))
-        platform.wait_for_dag(f"job__{JOB}")
+        for lane in range(LANES):
+            document = yaml.safe_dump(_job(job_of(lane)))
+            (home.root / "jobs" / f"{job_of(lane)}.yaml").write_text(document)
+        for lane in range(LANES):
+            platform.wait_for_dag(f"job__{job_of(lane)}")
+        with platform.client() as api:
+            slots = {"pool": "spark_drivers", "slots": 2 * LANES, "include_deferred": True}
+            api.patch("/api/v2/pools/spark_drivers", json=slots).raise_for_status()
         secret = credentials.load(home.secrets)
         port = ports.load(home.run / "ports.json")["postgres"]
         superuser = f"host=127.0.0.1 port={port} user=postgres password={secret.postgres_superuser}"
@@ -475,3 +490,21 @@ def breakable_platform() -> Iterator[Bench]:
             airflow_gates=Gates.install(superuser, "airflow"),
             starts=home.root / "starts",
         )
+
+
+def _job(name: str) -> dict[str, Any]:
+    return {
+        "description": "Stages one row that says which attempt wrote it.",
+        "application": "faults_probe.py",
+        "args": [
+            f"{{output}}/gold/{name}",
+            "{params.starts}",
+            "{params.trial}",
+            "{params.seconds}",
+        ],
+        "params": {param: {"type": "string"} for param in ("starts", "trial", "seconds")},
+        "retries": 1,
+        "retry_delay_s": 1,
+        "max_concurrent_runs": 4,
+        "outputs": [{"table": f"gold/{name}"}],
+    }

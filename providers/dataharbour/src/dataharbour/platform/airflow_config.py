@@ -46,7 +46,13 @@ def render(plan: Plan, *, parallelism: int) -> str:
             "instance_name": "DataHarbour",
         },
         "api_auth": {"jwt_secret": secret.jwt_secret},
-        "scheduler": {"scheduler_idle_sleep_time": str(SCHEDULER_IDLE_SLEEP_S)},
+        "scheduler": {
+            "scheduler_idle_sleep_time": str(SCHEDULER_IDLE_SLEEP_S),
+            # A killed scheduler's or worker's tasks are taken up after a minute or two, not after
+            # five and more; a driver goes on meanwhile, and is adopted.
+            "orphaned_tasks_check_interval": "20",
+            "task_instance_heartbeat_timeout": "90",
+        },
         "dag_processor": {"parsing_processes": "1"},
         "logging": {
             "base_log_folder": str(home.airflow / "logs"),
