@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,120 @@ params:
     }
     assert params.get_param("count").description == "How many days."
     assert params.dump() == {"until": "2026-01-01", "count": 7}
+
+
+def test_each_form_of_a_schedule_is_one_of_airflows(declare, parse):
+    night = "0 2 * * *"
+    forms = {
+        "moments": night,
+        "intervals": {"cron": night, "data_interval": True},
+        "tables": {"assets": ["silver/flights", "tariffs"]},
+        "any": {"assets": ["silver/flights", "s3://lake/raw"], "when": "any"},
+        "either": {"assets": ["silver/flights"], "cron": night},
+        "partitions": {"cron": night, "partition_key": "%Y-%m-%d", "partition_offset": -1},
+        "of_partitions": {"assets": ["silver/flights"], "partition_by": "day"},
+        "same_partitions": {"assets": ["silver/flights"], "partition_by": "same"},
+    }
+    for name, schedule in forms.items():
+        declare(name, schedule=schedule, timezone="Europe/Zurich")
+    bag = parse()
+    assert bag.import_errors == {}
+    kinds = {name: type(bag.dags[f"job__{name}"].timetable).__name__ for name in forms}
+    assert kinds == {
+        "moments": "CronTriggerTimetable",
+        "intervals": "CronDataIntervalTimetable",
+        "tables": "AssetTriggeredTimetable",
+        "any": "AssetTriggeredTimetable",
+        "either": "AssetOrTimeSchedule",
+        "partitions": "CronPartitionTimetable",
+        "of_partitions": "PartitionedAssetTimetable",
+        "same_partitions": "PartitionedAssetTimetable",
+    }
+    conditions = {n: bag.dags[f"job__{n}"].timetable.asset_condition for n in ("tables", "any")}
+    assert {n: type(found).__name__ for n, found in conditions.items()} == {
+        "tables": "AssetAll",
+        "any": "AssetAny",
+    }
+
+
+def test_every_form_of_a_schedule_survives_the_way_to_the_scheduler(declare, parse):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    declare("a", schedule={"assets": ["x/y", "tariffs"], "when": "any"})
+    declare("b", schedule={"cron": "@daily", "partition_key": "%Y"}, deadline={"within_s": 60})
+    declare("c", schedule={"assets": ["x/y"], "partition_by": "month"}, timezone="Asia/Kolkata")
+    declare("d", schedule="@daily", start="2026-01-01", end="2026-03-01T06:00", catchup=True)
+    declare("e", retry_delay_s={"INFRA": 5}, inputs=["x/y", "s3://lake/raw", "tariffs"])
+    for dag in parse().dags.values():
+        there = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+        assert there.dag_id == dag.dag_id
+
+
+def test_the_time_that_a_schedule_is_for_is_in_the_jobs_zone(declare, parse):
+    declare(
+        "sales",
+        schedule="@daily",
+        timezone="Europe/Zurich",
+        start="2026-07-01",
+        end="2026-08-01T12:00",
+        catchup=True,
+    )
+    dag = parse().dags["job__sales"]
+    assert dag.catchup is True
+    assert dag.start_date.isoformat() == "2026-06-30T22:00:00+00:00"
+    assert dag.end_date.isoformat() == "2026-08-01T10:00:00+00:00"
+    declare("sales", schedule="@daily", end="2026-01-31")
+    assert parse().dags["job__sales"].end_date.isoformat() == "2026-01-31T23:59:59+00:00"
+
+
+def test_failures_are_tried_again_by_their_class(declare, parse):
+    from airflow.sdk import RetryAction
+
+    from dataharbour.operators.failures import Infrastructure, OutOfMemory, RunFailed
+
+    declare("sales", retries=1, retry_delay_s={"OUT_OF_MEMORY": 600})
+    [task] = parse().dags["job__sales"].tasks
+    verdicts = {
+        kind: task.retry_policy.evaluate(kind("x"), try_number=1, max_tries=3)
+        for kind in (RunFailed, OutOfMemory, Infrastructure, OSError)
+    }
+    assert {kind: found.action for kind, found in verdicts.items()} == {
+        RunFailed: RetryAction.FAIL,
+        OutOfMemory: RetryAction.RETRY,
+        Infrastructure: RetryAction.RETRY,
+        OSError: RetryAction.DEFAULT,
+    }
+    assert verdicts[OutOfMemory].retry_delay.total_seconds() == 600
+    assert verdicts[Infrastructure].retry_delay.total_seconds() == 60
+
+
+def test_a_job_that_skips_lets_more_runs_begin_than_may_go_on(declare, parse):
+    declare("sales", on_busy="skip", max_concurrent_runs=2)
+    dag = parse().dags["job__sales"]
+    [task] = dag.tasks
+    assert task.max_concurrent_runs == 2
+    assert dag.max_active_runs > 2
+
+
+@pytest.mark.parametrize(
+    ("of", "reference"),
+    [("queued", "DagRunQueuedAtDeadline"), ("logical_date", "DagRunLogicalDateDeadline")],
+)
+def test_a_deadline_is_airflows_and_calls_what_is_there(declare, parse, of, reference):
+    from airflow.sdk.module_loading import import_string
+
+    declare("sales", deadline={"within_s": 90, "of": of})
+    [deadline] = parse().dags["job__sales"].deadline
+    assert deadline.interval.total_seconds() == 90
+    assert deadline.reference.reference_name == reference
+    assert deadline.callback.kwargs == {"job": "sales"}
+    assert asyncio.iscoroutinefunction(import_string(deadline.callback.path))
+
+
+def test_what_a_job_reads_are_the_inlets_of_its_task(declare, parse):
+    declare("sales", inputs=["silver/flights", "tariffs"])
+    [task] = parse().dags["job__sales"].tasks
+    assert [getattr(inlet, "uri", None) or inlet.name for inlet in task.inlets] == [
+        "dataharbour://table/silver/flights",
+        "tariffs",
+    ]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -21,7 +22,7 @@ from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
-from dataharbour.jobs.model import Detail, FailureClass, Output, Run, RunRequest
+from dataharbour.jobs.model import Detail, FailureClass, Occasion, Output, Run, RunRequest
 from dataharbour.jobs.outcomes import Outcome
 from dataharbour.jobs.stopping import BY_AIRFLOW
 from dataharbour.jobs.store import RunStore
@@ -92,9 +93,17 @@ def test_a_retry_is_a_new_attempt_and_the_run_stays_the_same(site, installation)
             raise RuntimeError("first time")
     """)
     request = RunRequest(application=app, args=(str(installation.root / "mark"),), backend="local")
-    first = carry_out(site, request, caller=replace(CALLER, attempts=2))
+    stubborn = replace(
+        CALLER,
+        attempts=2,
+        retry_on=frozenset({FailureClass.USER_ERROR}),
+        retry_delay_s={FailureClass.USER_ERROR: 90},
+    )
+    first = carry_out(site, request, caller=stubborn)
     assert first.goes_on
-    second = carry_out(site, request, caller=replace(CALLER, attempts=2))
+    assert first.run.retry_at is not None
+    assert 80 < (first.run.retry_at - datetime.now(UTC)).total_seconds() <= 90
+    second = carry_out(site, request, caller=stubborn)
     assert (second.run.id, second.run.attempt) == (first.run.id, 2)
     assert second.run.detail is Detail.SUCCEEDED
 
@@ -103,6 +112,56 @@ def test_a_job_without_retries_is_not_started_again(site, installation):
     app = installation.application("raise RuntimeError('no')")
     done = carry_out(site, RunRequest(application=app, backend="local"))
     assert done.run.detail is Detail.FAILED
+
+
+def test_an_error_of_the_application_is_not_repeated_however_many_retries_are_left(
+    site, installation
+):
+    app = installation.application("raise RuntimeError('no')")
+    request = RunRequest(application=app, backend="local")
+    done = carry_out(site, request, caller=replace(CALLER, attempts=5))
+    assert (done.run.detail, done.goes_on) == (Detail.FAILED, False)
+
+
+def test_every_attempt_is_for_the_date_that_the_run_was_opened_for(site, installation):
+    seen = installation.root / "seen"
+    app = installation.application("""
+        import sys
+        with open(sys.argv[1], "a") as file:
+            print(*sys.argv[2:], file=file)
+        raise MemoryError
+    """)
+    day = datetime(2026, 1, 31, 23, tzinfo=UTC)
+    request = RunRequest(
+        application=app,
+        args=(str(seen), "{logical_date:%Y-%m-%d}", "{data_interval_end}"),
+        backend="local",
+        occasion=Occasion(day, day, day + timedelta(days=1), timezone="Europe/Zurich"),
+    )
+    caller = replace(CALLER, attempts=2)
+    assert carry_out(site, request, caller=caller).goes_on
+    elsewhere = replace(request, occasion=Occasion())  # what a later try says does not matter
+    done = carry_out(site, elsewhere, caller=caller)
+    assert (done.run.attempt, done.run.occasion) == (2, request.occasion)
+    assert seen.read_text().splitlines() == ["2026-02-01 2026-02-01T23:00:00+00:00"] * 2
+
+
+def test_a_run_that_is_started_again_is_for_the_same_date(site, installation):
+    app = installation.application("")
+    day = Occasion(datetime(2026, 1, 31, tzinfo=UTC))
+    request = RunRequest(application=app, args=("{logical_date}",), backend="local", occasion=day)
+    carry_out(site, request)
+    again = carry_out(site, replace(request, occasion=Occasion()), caller=replace(CALLER, clears=1))
+    assert again.failure is None
+    assert again.run.retry_of is not None
+    assert again.run.occasion == day
+
+
+def test_a_date_that_the_run_has_not_refuses_it(site, installation):
+    app = installation.application("")
+    request = RunRequest(application=app, args=("{logical_date}",), backend="local")
+    with pytest.raises(ConfigError, match="this run has no logical date"):
+        carry_out(site, request)
 
 
 def test_nothing_waits_for_a_retry_that_airflow_will_not_make(site, installation):
@@ -304,7 +363,7 @@ def test_a_run_that_a_person_cancelled_is_not_started_by_a_second_try(site, slee
 
 def test_a_cancellation_that_comes_after_the_driver_fell_over_ends_the_run(site, installation):
     app = installation.application("raise RuntimeError('no')")
-    caller = replace(CALLER, attempts=3)
+    caller = replace(CALLER, attempts=3, retry_on=frozenset({FailureClass.USER_ERROR}))
     run = open_run(site, RunRequest(application=app, backend="local"), caller=caller)
     begin(site, run)
     attempt = site.store.wait(run.id, timeout_s=15)

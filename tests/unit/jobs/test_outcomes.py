@@ -33,6 +33,7 @@ NOW = 1_000_000.0
 UNCLAIMED = (Detail.SUBMITTING, Detail.SUBMITTED)
 ENDS = (Detail.SUCCEEDED, Detail.FAILED, Detail.CANCELLED, Detail.TIMED_OUT, Detail.LOST)
 BOOM = Failure(FailureClass.USER_ERROR, "ValueError: boom")
+LOST = Failure(FailureClass.INFRA, "The driver was lost.")
 
 
 def attempt(observed: Detail = Detail.RUNNING, **changes: Any) -> AttemptState:
@@ -226,7 +227,7 @@ def test_the_root_cause_stays_the_first_line():
 @pytest.mark.parametrize(
     ("failure_class", "repeated"),
     [
-        (FailureClass.USER_ERROR, True),
+        (FailureClass.USER_ERROR, False),
         (FailureClass.OUT_OF_MEMORY, True),
         (FailureClass.TIMEOUT, True),
         (FailureClass.INFRA, True),
@@ -240,16 +241,29 @@ def test_what_a_repetition_cannot_mend_is_not_repeated(failure_class, repeated):
     assert goes_on(failed, Outcome.ENDED, attempt=1, attempts=2, may_retry=True) is repeated
 
 
+@pytest.mark.parametrize("failure_class", FailureClass)
+def test_a_job_may_have_its_own_errors_repeated_and_nothing_else(failure_class):
+    again = goes_on(
+        Failure(failure_class, "it failed"),
+        Outcome.ENDED,
+        attempt=1,
+        attempts=2,
+        may_retry=True,
+        retry_on=[failure_class],
+    )
+    assert again is (failure_class not in ("QUALITY", "CONFIG", "CANCELLED"))
+
+
 def test_user_code_starts_no_more_often_than_the_job_says():
     for number, attempts in product(range(1, 5), range(1, 5)):
-        again = goes_on(BOOM, Outcome.ENDED, attempt=number, attempts=attempts, may_retry=True)
+        again = goes_on(LOST, Outcome.ENDED, attempt=number, attempts=attempts, may_retry=True)
         assert again is (number < attempts)
 
 
 def test_an_attempt_without_user_code_does_not_count():
-    assert goes_on(BOOM, Outcome.UNCLAIMED, attempt=1, attempts=1, may_retry=True)
+    assert goes_on(LOST, Outcome.UNCLAIMED, attempt=1, attempts=1, may_retry=True)
 
 
 @pytest.mark.parametrize("why", Outcome)
 def test_nothing_goes_on_when_airflow_does_not_come_again(why):
-    assert not goes_on(BOOM, why, attempt=1, attempts=9, may_retry=False)
+    assert not goes_on(LOST, why, attempt=1, attempts=9, may_retry=False)

@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataharbour.errors import ConfigError
-from dataharbour.jobs.placeholders import MAX_ARGS_BYTES, output_root, resolve_args
+from dataharbour.jobs.model import Occasion
+from dataharbour.jobs.placeholders import (
+    MAX_ARGS_BYTES,
+    output_root,
+    placeholders,
+    resolve_args,
+)
+
+NIGHT = datetime(2026, 2, 1, 1, 30, tzinfo=UTC)  # still January in New York
+OCCASION = Occasion(
+    logical_date=NIGHT,
+    data_interval_start=NIGHT,
+    data_interval_end=NIGHT.replace(day=2),
+    partition_key="2026-01",
+    timezone="America/New_York",
+)
 
 
 def resolve(*args: str, **params: object) -> tuple[str, ...]:
@@ -17,6 +34,45 @@ def test_placeholders_are_filled():
         "--raw={lake}/raw", "{output}", "{params.days}", "{params.who}", days=3, who="a b"
     )
     assert filled == ("--raw=s3a://lake/raw", "s3a://lake/.attempts/7", "3", "a b")
+
+
+def resolve_for(occasion: Occasion, *args: str) -> tuple[str, ...]:
+    return resolve_args(args, lake="", output="", params={}, occasion=occasion)
+
+
+def test_dates_are_instants_or_what_the_jobs_zone_calls_them():
+    assert resolve_for(
+        OCCASION,
+        "{logical_date}",
+        "--day={logical_date:%Y-%m-%d}",
+        "{data_interval_start:%d.%m. %H:%M}-{data_interval_end:%j}",
+        "{partition_key}",
+    ) == ("2026-02-01T01:30:00+00:00", "--day=2026-01-31", "31.01. 20:30-032", "2026-01")
+
+
+def test_a_default_is_for_runs_that_have_no_date():
+    args = ("{logical_date:%Y-%m-%d|2025-12-24}", "{partition_key|}")
+    assert resolve_for(Occasion(), *args) == ("2025-12-24", "")
+    assert resolve_for(OCCASION, *args) == ("2026-01-31", "2026-01")
+
+
+@pytest.mark.parametrize("name", ["logical_date", "data_interval_end", "partition_key"])
+def test_a_date_that_the_run_has_not_is_refused_with_the_way_out(name):
+    with pytest.raises(ConfigError, match="Argument 2 holds") as caught:
+        resolve_for(Occasion(), "x", f"{{{name}}}")
+    assert f"this run has no {name.replace('_', ' ')}" in caught.value.problem
+    assert f"{{{name}|VALUE}}" in caught.value.remedy
+
+
+@pytest.mark.parametrize("arg", ["{logical_date:%Q}", "{logical_date:%}", "{partition_key:%Y}"])
+def test_a_form_that_no_date_has_is_refused(arg):
+    with pytest.raises(ConfigError, match="in a form that cannot be given"):
+        resolve_for(OCCASION, arg)
+
+
+def test_it_is_known_which_dates_must_be_there():
+    args = ("{{logical_date}}", "{logical_date|x}", "{data_interval_end:%Y}", "{lake}{params.a}")
+    assert placeholders(args) == {"data_interval_end"}
 
 
 def test_values_that_are_no_text_become_json():

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from dataharbour.errors import (
     ConfigError,
     Conflict,
     IdempotencyConflict,
+    JobBusy,
     RunNotFound,
     Unavailable,
 )
@@ -23,10 +25,12 @@ from dataharbour.jobs.model import (
     Detail,
     Failure,
     FailureClass,
+    Occasion,
     Output,
     RunFilter,
     RunRequest,
     State,
+    request_of,
 )
 from dataharbour.jobs.store import RunStore
 
@@ -786,3 +790,58 @@ def test_a_foreign_log_cursor_is_refused(store, cursor):
     run = open_run(store)
     with pytest.raises(ConfigError, match="cursor"):
         store.logs(run.id, cursor=cursor)
+
+
+def test_of_runs_that_begin_at_once_only_as_many_start_as_may_be_active(store):
+    runs = [accept(store, dag_run_id=f"api__{n}", idempotency_key=f"k{n}")[0] for n in range(6)]
+    gate = threading.Barrier(len(runs))
+
+    def begin(run):
+        gate.wait()
+        try:
+            return store.start_attempt(run.id, backend="local", at_most=2, now=NOW)
+        except JobBusy as busy:
+            return busy.problem
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        done = list(pool.map(begin, runs))
+    refused = [problem for problem in done if isinstance(problem, str)]
+    assert len(refused) == 4
+    assert "2 of at most 2 runs of delays are active" in refused[0]
+
+
+def test_a_run_that_has_been_started_is_not_held_up_by_others_of_its_job(store):
+    first, second = (
+        accept(store, dag_run_id=f"api__{n}", idempotency_key=f"k{n}")[0] for n in (1, 2)
+    )
+    store.start_attempt(first.id, backend="local", at_most=1, now=NOW)
+    with pytest.raises(JobBusy):
+        store.start_attempt(second.id, backend="local", at_most=1, now=NOW)
+    store.start_attempt(second.id, backend="local", now=NOW)
+    assert store.start_attempt(first.id, backend="local", at_most=1, now=NOW).number == 2
+
+
+def test_other_jobs_do_not_make_a_job_busy(store):
+    other = replace(REQUEST, job="other")
+    for n, request in enumerate((REQUEST, other)):
+        run, _ = accept(store, request, dag_run_id=f"api__{n}", idempotency_key=f"k{n}")
+        assert store.start_attempt(run.id, backend="local", at_most=1, now=NOW).number == 1
+
+
+def test_a_missed_deadline_is_one_event_however_often_it_is_told(store):
+    run, _ = accept(store)
+    missed = {"dag_id": run.dag_id, "job": "delays", "due": NOW, "now": LATER}
+    for _ in range(2):
+        store.deadline_missed(dag_run_id=run.dag_run_id, deadline_id="d1", **missed)
+    events = [e for e in store.events(run.id) if e.kind == "run.deadline_missed"]
+    assert [(e.actor, e.data["deadline_id"], e.data["job"]) for e in events] == [
+        ("airflow", "d1", "delays")
+    ]
+    store.deadline_missed(dag_run_id="scheduled__not_begun", deadline_id="d2", **missed)
+
+
+def test_a_run_keeps_what_it_is_for(store):
+    occasion = Occasion(NOW, NOW, LATER, partition_key="2026-11", timezone="Europe/Zurich")
+    run, _ = accept(store, replace(REQUEST, occasion=occasion))
+    assert store.get(run.id).occasion == occasion
+    assert request_of(run).occasion == occasion

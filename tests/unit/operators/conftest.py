@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Done:
 
     state: str
     tries: int
+    pool: str
     xcom: Any
     links: dict[str, str]
     assets: dict[str, dict[str, Any]]
@@ -40,13 +42,20 @@ def run_dag(installation: Installation) -> RunDag:
     """
     from airflow.dag_processing.dagbag import DagBag
 
-    def run(dag_id: str, *, task: dict[str, Any] | None = None, **conf: Any) -> Done:
+    def run(
+        dag_id: str,
+        *,
+        task: dict[str, Any] | None = None,
+        logical_date: datetime | None = None,
+        **conf: Any,
+    ) -> Done:
         bag = DagBag(DAGS)
         assert bag.import_errors == {}
         dag = bag.dags[dag_id]
         for name, value in (task or {}).items():
             setattr(dag.get_task("run"), name, value)
-        return _seen(dag.test(run_conf=conf))
+        date = {"logical_date": logical_date} if logical_date else {}
+        return _seen(dag.test(run_conf=conf, **date))
 
     return run
 
@@ -72,6 +81,7 @@ def _seen(dag_run: Any) -> Done:
     return Done(
         state=str(dag_run.state.value),
         tries=task.try_number,
+        pool=task.pool,
         xcom=xcoms.pop("return_value", None),
         links={key: value for key, value in xcoms.items() if key.startswith("_link_")},
         assets=assets,

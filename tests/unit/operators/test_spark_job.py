@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException
 from airflow.sdk.execution_time import task_runner
 
 from dataharbour.jobs.caller import Caller
-from dataharbour.jobs.model import Detail, FailureClass
+from dataharbour.jobs.model import Detail, FailureClass, RunRequest
 from dataharbour.operators.spark_job import SparkJobOperator
 from dataharbour.testing.runs import sales, sales_request, starts
 from dataharbour.triggers.task_state import task_state
@@ -62,6 +62,7 @@ def test_a_one_off_application_runs(installation, run_dag, task_log):
     run = only_run(installation)
     assert done.state == "success"
     assert (run.state, run.principal, run.attempt) == ("SUCCEEDED", "dag_test", 1)
+    assert done.pool == "dags_test", "where no scheduler takes it"
     assert (run.dag_id, run.task_id, run.map_index) == ("spark_job", "run", -1)
     assert f"given a b {installation.lake.as_uri()}" in task_log()
 
@@ -148,11 +149,73 @@ def test_a_failing_application_fails_the_task_once(installation, run_dag, task_l
 def test_a_retry_of_the_job_is_a_retry_of_the_task(installation, run_dag):
     app = installation.application(FAILS_ONCE)
     mark = str(installation.root / "mark")
-    installation.job("flaky", application=app, args=[mark], retries=1, retry_delay_s=0)
+    installation.job(
+        "flaky",
+        application=app,
+        args=[mark],
+        retries=1,
+        retry_on=["USER_ERROR"],
+        retry_delay_s={"USER_ERROR": 0},  # the others wait for a minute: Airflow goes by the class
+    )
     done = run_dag("job__flaky")
     run = only_run(installation)
     assert (done.state, done.tries) == ("success", 2)
     assert (run.detail, run.attempt) == (Detail.SUCCEEDED, 2)
+
+
+def test_an_error_of_the_application_is_not_tried_again(installation, run_dag, capfd):
+    app = installation.application("raise ValueError('no such day')")
+    installation.job("strict", application=app, retries=3, retry_delay_s=0)
+    done = run_dag("job__strict")
+    run = only_run(installation)
+    assert (done.state, done.tries) == ("failed", 1)
+    assert (run.detail, run.attempt) == (Detail.FAILED, 1)
+
+
+def test_running_out_of_memory_is_tried_again(installation, run_dag):
+    app = installation.application("raise MemoryError")
+    installation.job("large", application=app, retries=2, retry_delay_s=0)
+    done = run_dag("job__large")
+    run = only_run(installation)
+    assert (done.state, done.tries, run.attempt) == ("failed", 3, 3)
+    assert run.failure.failure_class is FailureClass.OUT_OF_MEMORY
+
+
+def test_the_application_is_told_what_the_run_is_for(installation, run_dag, task_log):
+    app = installation.application("import sys; print('given', *sys.argv[1:])")
+    args = ["{logical_date:%Y-%m-%d %z}", "{data_interval_end}", "{partition_key|none}"]
+    installation.job(
+        "daily",
+        application=app,
+        args=args,
+        timezone="Asia/Kolkata",
+        schedule={"cron": "0 6 * * *", "data_interval": True},
+    )
+    done = run_dag("job__daily", logical_date=datetime(2026, 1, 31, 0, 30, tzinfo=UTC))
+    assert done.state == "success"
+    assert "given 2026-01-31 +0530 2026-01-31T00:30:00+00:00 none" in task_log()
+    assert only_run(installation).occasion.timezone == "Asia/Kolkata"
+
+
+def test_a_run_that_finds_its_job_busy_is_skipped_and_so_is_its_task(installation, run_dag):
+    app = installation.application("")
+    installation.job("busy", application=app, on_busy="skip", outputs=[{"table": "gold/sales"}])
+    store = installation.store()
+    active = store.open_run(
+        RunRequest(application=app, job="busy"),
+        application_sha256="",
+        dag_id="job__busy",
+        dag_run_id="manual__other",
+        task_id="run",
+        principal="ana",
+        now=datetime.now(UTC),
+    )
+    store.start_attempt(active.id, backend="local", now=datetime.now(UTC))
+    done = run_dag("job__busy")
+    [run, _] = store.list(limit=10).items
+    assert (done.state, done.tries, done.assets) == ("success", 1, {})
+    assert (run.detail, run.state, run.attempt) == (Detail.SKIPPED, "CANCELLED", 0)
+    assert str(active.id) in run.failure.message
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,51 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import (  # type: ignore[attr-defined]  # its stubs have no deadlines
+    DAG,
+    AssetAll,
+    AssetAny,
+    AssetOrTimeSchedule,
+    AsyncCallback,
+    CronDataIntervalTimetable,
+    CronPartitionTimetable,
+    CronTriggerTimetable,
+    DeadlineAlert,
+    DeadlineReference,
+    IdentityMapper,
+    Param,
+    PartitionedAssetTimetable,
+    StartOfDayMapper,
+    StartOfHourMapper,
+    StartOfMonthMapper,
+    StartOfQuarterMapper,
+    StartOfWeekMapper,
+    StartOfYearMapper,
+)
 
 from dataharbour import settings
 from dataharbour.errors import JobInvalid
 from dataharbour.jobs.backends.names import ABOUT, BackendName
 from dataharbour.jobs.declared import DeclaredJobs, JobSpec, load_jobs
+from dataharbour.jobs.schedules import Schedule, moment
 from dataharbour.operators.spark_job import SparkJobOperator
+from dataharbour.operators.tables import asset_of
 
 TASK_ID = "run"
 MAX_SUGGESTIONS = 50
+RETRY_DELAY_S = 60  # the schema's default
+DEADLINE_MISSED = "dataharbour.triggers.deadline.deadline_missed"
+SKIPPERS = 16  # runs beyond `max_concurrent_runs` that may be active until they have skipped
+
+_MAPPERS = {
+    "same": IdentityMapper,
+    "hour": StartOfHourMapper,
+    "day": StartOfDayMapper,
+    "week": StartOfWeekMapper,
+    "month": StartOfMonthMapper,
+    "quarter": StartOfQuarterMapper,
+    "year": StartOfYearMapper,
+}
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +104,12 @@ def job_dag(spec: JobSpec) -> DAG:
     with DAG(
         dag_id=f"job__{spec.name}",
         description=spec.description.strip().split("\n")[0],
-        schedule=_timetable(spec),
-        catchup=False,
-        max_active_runs=spec.max_concurrent_runs,
+        schedule=_schedule(spec),
+        start_date=moment(spec.start, timezone=spec.timezone),
+        end_date=moment(spec.end, timezone=spec.timezone, whole_day=True),
+        catchup=spec.catchup,
+        max_active_runs=spec.max_concurrent_runs + (SKIPPERS if spec.on_busy == "skip" else 0),
+        deadline=_deadline(spec),
         params={name: _param(schema) for name, schema in spec.params.items()},
         tags=["dataharbour", "job"],
         doc_md=_doc(spec),
@@ -80,8 +118,11 @@ def job_dag(spec: JobSpec) -> DAG:
             task_id=TASK_ID,
             job=spec.name,
             retries=spec.retries,
-            retry_delay=timedelta(seconds=spec.retry_delay_s),
+            retry_on=spec.retry_on,
+            **_delays(spec),
+            max_concurrent_runs=spec.max_concurrent_runs if spec.on_busy == "skip" else None,
             pool=spec.pool,
+            inputs=spec.inputs,
             outputs=spec.outputs,
         )
     return dag
@@ -142,8 +183,62 @@ def one_off_params() -> dict[str, Param]:
     }
 
 
-def _timetable(spec: JobSpec) -> CronTriggerTimetable | None:
-    return CronTriggerTimetable(spec.schedule, timezone=spec.timezone) if spec.schedule else None
+def _schedule(spec: JobSpec) -> Any:
+    """Airflow's form of the schedule: a timetable, an asset condition, or None."""
+    timing = spec.timing
+    if timing is None:
+        return None
+    if not timing.assets:
+        return _timetable(timing, spec.timezone)
+    found = [asset_of(name) for name in timing.assets]
+    condition = found[0] if len(found) == 1 else _condition(timing.when, found)
+    if timing.partition_by:
+        mapper = _MAPPERS[timing.partition_by]
+        zone = {} if mapper is IdentityMapper else {"timezone": spec.timezone}
+        return PartitionedAssetTimetable(assets=condition, default_partition_mapper=mapper(**zone))
+    if timing.cron:
+        return AssetOrTimeSchedule(assets=condition, timetable=_timetable(timing, spec.timezone))
+    return condition
+
+
+def _condition(when: str, assets: list[Any]) -> AssetAll | AssetAny:
+    return AssetAll(*assets) if when == "all" else AssetAny(*assets)
+
+
+def _timetable(timing: Schedule, zone: str) -> Any:
+    assert timing.cron, "asked for schedules with cron"
+    if timing.partition_key:
+        return CronPartitionTimetable(
+            timing.cron,
+            timezone=zone,
+            run_offset=timing.partition_offset,
+            key_format=timing.partition_key,
+        )
+    if timing.data_interval:
+        return CronDataIntervalTimetable(timing.cron, timezone=zone)
+    return CronTriggerTimetable(timing.cron, timezone=zone)
+
+
+def _deadline(spec: JobSpec) -> DeadlineAlert | None:
+    if spec.deadline is None:
+        return None
+    by_date = spec.deadline.get("of") == "logical_date"
+    return DeadlineAlert(
+        name=f"{spec.name} has ended",
+        reference=DeadlineReference.DAGRUN_LOGICAL_DATE
+        if by_date
+        else DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=timedelta(seconds=spec.deadline["within_s"]),
+        callback=AsyncCallback(DEADLINE_MISSED, kwargs={"job": spec.name}),
+    )
+
+
+def _delays(spec: JobSpec) -> dict[str, Any]:
+    """How long a failed run waits: Airflow's own delay, and those of some classes of failures."""
+    said = spec.retry_delay_s
+    if isinstance(said, Mapping):
+        return {"retry_delay": timedelta(seconds=RETRY_DELAY_S), "retry_delays": dict(said)}
+    return {"retry_delay": timedelta(seconds=said)}
 
 
 def _param(schema: Mapping[str, Any]) -> Param:
@@ -161,6 +256,7 @@ def _doc(spec: JobSpec) -> str:
         f"Declared in `jobs/{spec.path.name}` of the include folder. "
         f"Application `{spec.application}`, backend `{spec.backend}`.",
         "",
+        *(f"* reads `{name}`" for name in spec.inputs),
         *(f"* writes the table `{output.table}`" for output in spec.outputs),
     ]
     if spec.expectations:

@@ -105,6 +105,12 @@ class Conflict(DataHarbourError):
     code = "conflict"
 
 
+class JobBusy(Conflict):
+    """As many runs of the job are active as may be."""
+
+    code = "job-busy"
+
+
 class Stale(Conflict):
     """The thing has changed since the caller read it."""
 

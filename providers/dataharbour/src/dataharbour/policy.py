@@ -3,12 +3,15 @@
 Both would run the tasks of such a run: where a scheduler works on the same database, each of them
 takes one now and then, and the other fails. `dags test` does not ask pools, the scheduler does; so
 the tasks of test runs are in a pool without slots.
+
+Airflow loads this module by the entry point `airflow.policy`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow import settings
 from airflow.policies import hookimpl
 
 if TYPE_CHECKING:
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
 TEST_POOL = "dags_test"  # has no slots; one that is not there does as well
+
+# Airflow 3.3.2 asks a policy when it makes task instances only after it has found a file
+# airflow_local_settings.py, though a policy that came by its entry point is loaded all the same.
+settings.task_instance_mutation_hook.is_noop = False
 
 
 @hookimpl  # type: ignore[untyped-decorator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from dataharbour.api.catalog import JobOrigin
@@ -13,12 +14,13 @@ from dataharbour.api.schemas import (
     JobError,
     LogLineResource,
     LogResource,
+    OccasionResource,
     OutputResource,
     RunResource,
 )
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.declared import JobSpec
-from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Run
+from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Occasion, Run
 from dataharbour.jobs.secrets import redact, redact_text
 
 ONE_OFF_DAG = "spark_job"
@@ -56,6 +58,7 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
         duration_s=run.duration_s,
         failure=_failure(run.failure),
         progress=run.progress,
+        occasion=_occasion(run.occasion),
         labels=dict(run.labels),
         links={
             "self": here,
@@ -80,11 +83,18 @@ def job_resource(spec: JobSpec, origin: JobOrigin, *, mount: str) -> JobDetail:
         params={name: dict(schema) for name, schema in spec.params.items()},
         conf=dict(spec.conf),
         backend=spec.backend,
-        schedule=spec.schedule,
+        schedule=dict(spec.schedule) if isinstance(spec.schedule, Mapping) else spec.schedule,
         timezone=spec.timezone,
+        start=spec.start,
+        end=spec.end,
+        catchup=spec.catchup,
         timeout_s=spec.timeout_s,
         retries=spec.retries,
+        retry_on=list(spec.retry_on),
         max_concurrent_runs=spec.max_concurrent_runs,
+        on_busy=spec.on_busy,
+        deadline=None if spec.deadline is None else dict(spec.deadline),
+        inputs=list(spec.inputs),
         outputs=[
             OutputResource(table=output.table, partitioned_by=list(output.partitioned_by))
             for output in spec.outputs
@@ -158,6 +168,17 @@ def _failure(failure: Failure | None) -> FailureResource | None:
         return None
     return FailureResource.model_validate(
         {"class": failure.failure_class, "message": failure.message}
+    )
+
+
+def _occasion(occasion: Occasion) -> OccasionResource | None:
+    if not occasion:
+        return None
+    return OccasionResource(
+        logical_date=_utc(occasion.logical_date),
+        data_interval_start=_utc(occasion.data_interval_start),
+        data_interval_end=_utc(occasion.data_interval_end),
+        partition_key=occasion.partition_key,
     )
 
 

@@ -117,6 +117,15 @@ class FailureResource(BaseModel):
     message: str
 
 
+class OccasionResource(BaseModel):
+    """What a run is for, as its DAG run in Airflow says it."""
+
+    logical_date: datetime | None
+    data_interval_start: datetime | None
+    data_interval_end: datetime | None
+    partition_key: str | None
+
+
 class RunResource(BaseModel):
     """A run."""
 
@@ -136,6 +145,9 @@ class RunResource(BaseModel):
     duration_s: float | None
     failure: FailureResource | None
     progress: Progress | None
+    occasion: OccasionResource | None = Field(
+        description="The date or partition that the run is for; null: none."
+    )
     labels: dict[str, str]
     links: dict[str, str]
 
@@ -184,11 +196,18 @@ class JobResource(BaseModel):
     params: dict[str, Any] | None = None
     conf: dict[str, str] | None = None
     backend: str | None = None
-    schedule: str | None = None
+    schedule: str | dict[str, Any] | None = None
     timezone: str | None = None
+    start: str | None = None
+    end: str | None = None
+    catchup: bool | None = None
     timeout_s: float | None = None
     retries: int | None = None
+    retry_on: list[str] | None = None
     max_concurrent_runs: int | None = None
+    on_busy: str | None = None
+    deadline: dict[str, Any] | None = None
+    inputs: list[str] | None = None
     outputs: list[OutputResource] | None = None
     expectations: str | None = None
     labels: dict[str, str] | None = None

@@ -414,7 +414,16 @@ def _job_row(job: Mapping[str, Any]) -> tuple[str, ...]:
     if job["error"]:
         return job["name"], "BROKEN", "", job["error"]["detail"].split("\n")[0]
     description = (job["description"] or "").strip().split("\n")[0]
-    return job["name"], job["backend"] or "", job["schedule"] or "", description
+    return job["name"], job["backend"] or "", _when(job["schedule"]), description
+
+
+def _when(schedule: str | Mapping[str, Any] | None) -> str:
+    """A schedule in a few words: its cron expression, or the assets it waits for."""
+    if schedule is None or isinstance(schedule, str):
+        return schedule or ""
+    words = {"all": " and ", "any": " or "}[schedule.get("when", "all")]
+    assets = words.join(schedule.get("assets", ()))
+    return " or ".join(filter(None, (schedule.get("cron"), assets)))
 
 
 def _attempt_row(attempt: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,15 +16,16 @@ from uuid import UUID
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
-from dataharbour.errors import Conflict, RunNotFound, Unavailable
+from dataharbour.errors import Conflict, JobBusy, RunNotFound, Unavailable
 from dataharbour.jobs.model import AttemptGrant, AttemptState, Desired, Detail, Output, Run
 from dataharbour.jobs.rows import attempt_of
-from dataharbour.jobs.statements import AnyConnection, Row, fetch_one, statement
+from dataharbour.jobs.statements import AnyConnection, Row, fetch_all, fetch_one, statement
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.transitions import lock_run, move_run
 
 LOCK_TIMEOUT_S = 30  # then the task is tried again: a waiting one holds a worker's slot
 
+_JOB_LOCK_SPACE = 7_172  # the same of jobs
 _LOCK_SPACE = 7_171  # advisory locks of runs: (space, hash of the run)
 
 
@@ -82,12 +83,16 @@ class RightToPublish:
             ) from error
 
 
-def start(connection: AnyConnection, run_id: UUID, *, backend: str, now: datetime) -> AttemptGrant:
+def start(
+    connection: AnyConnection, run_id: UUID, *, backend: str, at_most: int | None, now: datetime
+) -> AttemptGrant:
     """See `RunStore.start_attempt`."""
     _lock(connection, run_id)
     run = lock_run(connection, run_id)
     if run.desired is Desired.CANCELLED:
         raise Conflict(f"The run {run_id} shall be cancelled.", "Start a new run.")
+    if at_most is not None and not run.attempt:
+        _refuse_when_busy(connection, run, at_most)
     _refuse_live_driver(connection, run)
     connection.execute(statement("attempts_given_up"), {"run_id": run_id, "now": now})
     move_run(connection, run, Detail.SUBMITTING, now=now, attempt=run.attempt + 1)
@@ -169,6 +174,20 @@ def _refuse_without_right(connection: AnyConnection, attempt_id: UUID) -> Row:
             "The outputs belong to the newest attempt of a run that is being finished.",
         )
     return row
+
+
+def _refuse_when_busy(connection: AnyConnection, run: Run, at_most: int) -> None:
+    """Of several that begin at once, the lock lets one after the other look."""
+    subject = run.job or f"{run.dag_id}.{run.task_id}"
+    connection.execute(f"select pg_advisory_xact_lock({_JOB_LOCK_SPACE}, hashtext(%s))", [subject])
+    values = {"run_id": run.id, "subject": subject}
+    active = [row["id"] for row in fetch_all(connection, statement("busy_with"), values)]
+    if len(active) >= at_most:
+        raise JobBusy(
+            f"Skipped: {len(active)} of at most {at_most} runs of {subject} are active "
+            f"({', '.join(map(str, active[:3]))}).",
+            "Start it again when they have ended; `on_busy: queue` lets runs wait instead.",
+        )
 
 
 def _refuse_live_driver(connection: AnyConnection, run: Run) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from dataharbour.jobs.model import Run
+from dataharbour.jobs.model import FailureClass, Run
 from dataharbour.jobs.store import RunStore
 
 
@@ -18,6 +19,9 @@ class Caller:
             task begins from the start, with a new run.
         attempts: how many times the user's code may be started.
         may_retry: whether Airflow will run the task again when it fails now.
+        retry_on: classes of failures that are tried again besides the usual ones.
+        retry_delay_s: seconds from a failure to the next try, by its class; those
+            that are not named are tried again at once.
     """
 
     dag_id: str
@@ -28,6 +32,8 @@ class Caller:
     clears: int = 0
     attempts: int = 1
     may_retry: bool = True
+    retry_on: frozenset[FailureClass] = frozenset()
+    retry_delay_s: Mapping[FailureClass, float] = field(default_factory=dict)
 
 
 def run_of_task(store: RunStore, caller: Caller) -> Run | None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +23,17 @@ import yaml
 
 from dataharbour.errors import Conflict, DataHarbourError, JobInvalid
 from dataharbour.jobs.conf import check_conf
-from dataharbour.jobs.model import Output, RunRequest
-from dataharbour.jobs.placeholders import resolve_args
+from dataharbour.jobs.model import NO_OCCASION, Occasion, Output, RunRequest
+from dataharbour.jobs.placeholders import placeholders, resolve_args
+from dataharbour.jobs.schedules import Schedule, contradiction, moment, schedule_of
 from dataharbour.packaged import read_packaged
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_ANY_DAY = datetime(2026, 1, 31, tzinfo=UTC)
+_ANY_OCCASION = Occasion(_ANY_DAY, _ANY_DAY, _ANY_DAY, partition_key="2026-01-31")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -48,18 +52,30 @@ class JobSpec:
     params: Mapping[str, Mapping[str, Any]]
     conf: Mapping[str, str]
     backend: str
-    schedule: str | None
+    schedule: str | Mapping[str, Any] | None
     timezone: str
+    start: str | None
+    end: str | None
+    catchup: bool
     timeout_s: float | None
     retries: int
-    retry_delay_s: float
+    retry_on: tuple[str, ...]
+    retry_delay_s: float | Mapping[str, float]
     max_concurrent_runs: int
+    on_busy: str
+    deadline: Mapping[str, Any] | None
     pool: str
+    inputs: tuple[str, ...]
     outputs: tuple[Output, ...]
     expectations: str | None
     labels: Mapping[str, str]
     path: Path
     document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def timing(self) -> Schedule | None:
+        """The schedule in one form."""
+        return schedule_of(self.schedule)
 
     def request(
         self,
@@ -67,6 +83,7 @@ class JobSpec:
         labels: Mapping[str, str] = {},
         *,
         backend: str | None = None,
+        occasion: Occasion = NO_OCCASION,
     ) -> RunRequest:
         """A run of this job.
 
@@ -74,15 +91,18 @@ class JobSpec:
             params: values for the job's parameters; defaults fill the rest.
             labels: added to the job's own.
             backend: instead of the declared one.
+            occasion: the date or partition that the run is for.
 
         Raises:
             JobInvalid: a parameter is unknown, missing, or against its schema.
             ConfNotAllowed: the backend cannot honour a setting of the job.
-            ConfigError: the values make the arguments too long.
+            ConfigError: the values make the arguments too long, or they ask for a
+                date that the run has not.
         """
         backend = backend or self.backend
         values = self._values(params)
-        resolve_args(self.args, lake="", output="", params=values)
+        occasion = replace(occasion, timezone=self.timezone)
+        resolve_args(self.args, lake="", output="", params=values, occasion=occasion)
         return RunRequest(
             job=self.name,
             application=self.application,
@@ -94,6 +114,7 @@ class JobSpec:
             timeout_s=self.timeout_s,
             outputs=self.outputs,
             expectations=self.expectations,
+            occasion=occasion,
         )
 
     def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +186,7 @@ def check_document(name: str, document: Any, *, beside: Iterable[JobSpec] = ()) 
         Conflict: a table of it is another job's.
     """
     _check_name(name, name)
+    document = _days_as_text(document)
     breaches = breaches_of(document)
     if breaches:
         raise _invalid(name, "; ".join(f"{place or '/'} {rule}" for place, rule in breaches[:5]))
@@ -269,6 +291,7 @@ def _document(path: Path) -> Any:
 
 
 def _spec(path: Path, document: Any) -> JobSpec:
+    document = _days_as_text(document)
     problems = sorted(_validator().iter_errors(document), key=lambda e: list(map(str, e.path)))
     if problems:
         raise _invalid(path, "; ".join(map(_sentence, problems[:5])))
@@ -280,6 +303,8 @@ def _spec(path: Path, document: Any) -> JobSpec:
         **{
             **values,
             "args": tuple(values["args"]),
+            "retry_on": tuple(values["retry_on"]),
+            "inputs": tuple(values["inputs"]),
             "conf": check_conf(values["conf"], backend=backend),
             "outputs": tuple(
                 Output(o["table"], tuple(o.get("partitioned_by", ()))) for o in values["outputs"]
@@ -290,6 +315,17 @@ def _spec(path: Path, document: Any) -> JobSpec:
     )
     _check_meaning(spec)
     return spec
+
+
+def _days_as_text(document: Any) -> Any:
+    """YAML makes dates of days and times that stand without quotes."""
+    if not isinstance(document, dict):
+        return document
+    return document | {
+        name: document[name].isoformat()
+        for name in ("start", "end")
+        if isinstance(document.get(name), date)
+    }
 
 
 def _check_meaning(spec: JobSpec) -> None:
@@ -309,20 +345,46 @@ def _check_meaning(spec: JobSpec) -> None:
         _check_schema(spec, name, schema)
         if "default" in schema:
             _check_value(spec.name, name, schema["default"], schema)
-    resolve_args(spec.args, lake="", output="", params=dict.fromkeys(spec.params, ""))
+    empty = dict.fromkeys(spec.params, "")
+    resolve_args(spec.args, lake="", output="", params=empty, occasion=_ANY_OCCASION)
 
 
 def _check_schedule(spec: JobSpec) -> None:
     """Nobody is there to give values when a schedule starts a run."""
-    if spec.schedule is None:
+    timing = spec.timing
+    if timing is None or timing.cron is None:
+        fields = [name for name in ("start", "end", "catchup") if getattr(spec, name)]
+        if fields:
+            raise _invalid(spec.path, f"{fields[0]}: needs a schedule with cron")
+    if timing is None:
         return
     from croniter import croniter  # Airflow's own judge of cron expressions
 
-    if not croniter.is_valid(spec.schedule):
-        raise _invalid(spec.path, f"schedule: {spec.schedule!r} is no cron expression")
+    if wrong := contradiction(timing):
+        raise _invalid(spec.path, f"schedule: {wrong}")
+    if timing.cron and not croniter.is_valid(timing.cron):
+        raise _invalid(spec.path, f"schedule: {timing.cron!r} is no cron expression")
+    _check_dates(spec)
     needed = [name for name, schema in spec.params.items() if "default" not in schema]
     if needed:
         raise _invalid(spec.path, f"schedule: params without default: {', '.join(needed)}")
+    for name in sorted(placeholders(spec.args) - timing.gives):
+        raise _invalid(
+            spec.path,
+            f"args: {{{name}}} has no value in the runs of this schedule; write {{{name}|VALUE}}",
+        )
+
+
+def _check_dates(spec: JobSpec) -> None:
+    for name in ("start", "end"):
+        try:
+            moment(getattr(spec, name), timezone="UTC")
+        except ValueError as error:
+            raise _invalid(spec.path, f"{name}: {getattr(spec, name)!r}: {error}") from error
+    if spec.start and spec.end and spec.end < spec.start:
+        raise _invalid(spec.path, "end: is before start")
+    if spec.catchup and not spec.start:
+        raise _invalid(spec.path, "catchup: needs a start")
 
 
 def _check_schema(spec: JobSpec, name: str, schema: Mapping[str, Any]) -> None:

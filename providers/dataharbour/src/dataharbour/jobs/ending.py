@@ -44,6 +44,7 @@ def finish(
     failure: Failure | None,
     result: Mapping[str, Any] | None,
     clears: int | None,
+    retry_at: datetime | None,
     now: datetime,
 ) -> Run:
     """See `RunStore.finish`."""
@@ -64,6 +65,7 @@ def finish(
         result=None if result is None else Jsonb(dict(result)),
         ended_at=now if is_end else None,
         clears=clears if is_end else None,
+        retry_at=retry_at,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from dataharbour.errors import (
@@ -20,6 +20,7 @@ from dataharbour.errors import (
     ConfigError,
     Conflict,
     DataHarbourError,
+    JobBusy,
     JobFailed,
     NotFound,
     QualityFailed,
@@ -125,13 +126,19 @@ def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
     return run
 
 
-def begin(site: Site, run: Run) -> AttemptState:
+def begin(site: Site, run: Run, *, at_most: int | None = None) -> AttemptState:
     """See that a run has a driver.
 
     An attempt that an earlier try of the task has started is adopted, whatever
     has become of it: `conclude` sees to it.
 
+    Args:
+        site: this installation.
+        run: the run.
+        at_most: how many runs of its job may be active, this one included; None: any.
+
     Raises:
+        JobBusy: there are so many already (`skip` ends the run with that).
         JobFailed: the run ended (was cancelled) before its task came.
         ConfigError, NotFound, ApplicationNotAllowed: the request cannot be run
             (`refuse` ends the run with that).
@@ -141,7 +148,7 @@ def begin(site: Site, run: Run) -> AttemptState:
     if todo is Step.REFUSE:
         raise _ended(run)
     if todo is Step.START:
-        return _start(site, run)
+        return _start(site, run, at_most)
     return site.store.wait(run.id, timeout_s=0)
 
 
@@ -151,6 +158,12 @@ def refuse(site: Site, error: DataHarbourError, *, caller: Caller) -> None:
     if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
         reason = Failure(FailureClass.CONFIG, str(error))
         _finish(site, run, Detail.FAILED, reason, caller=caller)
+
+
+def skip(site: Site, run: Run, busy: JobBusy, *, caller: Caller) -> Run:
+    """End a run that shall not wait until others of its job have ended."""
+    reason = Failure(FailureClass.CANCELLED, busy.problem)
+    return _finish(site, run, Detail.SKIPPED, reason, caller=caller).run
 
 
 def conclude(
@@ -187,6 +200,7 @@ def conclude(
         attempt=attempt.number,
         attempts=caller.attempts,
         may_retry=caller.may_retry,
+        retry_on=caller.retry_on,
     ):
         detail = Detail.RETRY_WAIT
     return _fail(site, run, attempt, detail, reason, caller=caller)
@@ -219,7 +233,7 @@ def _who_cancelled(site: Site, run: Run) -> str | None:
     return next((e.actor for e in site.store.events(run.id) if e.new in asked), None)
 
 
-def _start(site: Site, run: Run) -> AttemptState:
+def _start(site: Site, run: Run, at_most: int | None) -> AttemptState:
     """Start the next attempt of `run`, as it was requested."""
     try:
         application = _pinned(site, run)
@@ -227,8 +241,12 @@ def _start(site: Site, run: Run) -> AttemptState:
             load_suite(run.expectations, include_dir=site.settings.include_dir)
         request = replace(request_of(run), conf=check_conf(run.conf, backend=run.backend))
         backend = site.backend_of(run.backend)
-        grant = site.store.start_attempt(run.id, backend=run.backend, now=site.clock())
+        grant = site.store.start_attempt(
+            run.id, backend=run.backend, at_most=at_most, now=site.clock()
+        )
         external_id = backend.submit(_launch_context(site, run, request, application, grant))
+    except JobBusy:
+        raise
     except Conflict as error:
         raise _ended(site.store.get(run.id)) from error
     site.store.submitted(
@@ -249,6 +267,7 @@ def _launch_context(
         lake=lake,
         output=output_root(lake, grant.attempt_id),
         params=request.params,
+        occasion=request.occasion,
     )
     return LaunchContext(
         grant=grant,
@@ -326,9 +345,16 @@ def _fail(
 
 
 def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Caller) -> Conclusion:
+    now = site.clock()
+    delay = timedelta(seconds=caller.retry_delay_s.get(reason.failure_class, 0))
     try:
         ended = site.store.finish(
-            run.id, detail=detail, failure=reason, clears=caller.clears, now=site.clock()
+            run.id,
+            detail=detail,
+            failure=reason,
+            clears=caller.clears,
+            retry_at=now + delay if detail is Detail.RETRY_WAIT else None,
+            now=now,
         )
     except Conflict:  # it was ended by somebody else, or shall be cancelled by now
         found = site.store.get(run.id).detail

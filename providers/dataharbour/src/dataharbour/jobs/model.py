@@ -124,18 +124,41 @@ class Output:
         return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a run is for, as its Airflow DAG run says it; None for what that has not.
+
+    Attributes:
+        timezone: IANA name of the zone in which dates are written for the application.
+    """
+
+    logical_date: datetime | None = None
+    data_interval_start: datetime | None = None
+    data_interval_end: datetime | None = None
+    partition_key: str | None = None
+    timezone: str = "UTC"
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return any((self.logical_date, self.data_interval_start, self.partition_key))
+
+
+NO_OCCASION = Occasion()
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What somebody asks to be run.
 
     Attributes:
         application: the file as it was named in the request.
-        args: arguments of the application; may hold ``{lake}``, ``{output}``, ``{params.NAME}``.
+        args: arguments of the application, with the placeholders of `placeholders`.
         conf: Spark settings, already checked by `conf.check_conf`.
         backend: one of `backends.names.BackendName`.
         job: name of the declared job, or None for a one-off run.
         timeout_s: seconds of user code, or None for no limit.
         expectations: name of the suite that gates the outputs, or None.
+        occasion: the date or partition that the run is for.
     """
 
     application: str
@@ -148,6 +171,7 @@ class RunRequest:
     timeout_s: float | None = None
     outputs: tuple[Output, ...] = ()
     expectations: str | None = None
+    occasion: Occasion = NO_OCCASION
 
 
 @dataclass(frozen=True)
@@ -159,6 +183,7 @@ class Run:
     the run that this one repeats, `is_current` says that no other run has taken its
     place in its DAG run, and `clears` says how often the DAG run had
     been cleared when its task was told this run's end (None: it was not told).
+    `retry_at` is when the next attempt may begin, in RETRY_WAIT.
     """
 
     id: UUID
@@ -191,6 +216,8 @@ class Run:
     retry_of: UUID | None = None
     clears: int | None = None
     is_current: bool = True
+    occasion: Occasion = NO_OCCASION
+    retry_at: datetime | None = None
 
     @property
     def state(self) -> State:
@@ -355,4 +382,5 @@ def request_of(run: Run) -> RunRequest:
         timeout_s=run.timeout_s,
         outputs=run.outputs,
         expectations=run.expectations,
+        occasion=run.occasion,
     )

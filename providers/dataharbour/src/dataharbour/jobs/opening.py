@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from dataharbour.errors import Conflict, IdempotencyConflict, LimitReached
 from dataharbour.jobs.model import Detail, Run
@@ -86,7 +87,9 @@ def open_run(
     set_columns(connection, run, is_current=False)
     # The key goes on to the run that takes the place: whoever repeats the request is told of it.
     key = {name: row[name] for name in ("principal", "idempotency_key", "fingerprint")}
-    successor = {**columns, **key, "retry_of": run.id}
+    # So does the date that it was for: a run that the API repeats has it from the row alone.
+    occasion = columns["occasion"] or _json(row["occasion"])
+    successor = {**columns, **key, "occasion": occasion, "retry_of": run.id}
     again = insert_run(connection, successor, detail=Detail.QUEUED, now=now)
     assert again is not None, "the key was freed under the row's lock"
     return again
@@ -125,6 +128,10 @@ def _check_open(connection: AnyConnection, principal: str, max_open: int) -> Non
             "Wait for one to end, or cancel one (POST runs/ID:cancel). The limit is the setting "
             "[dataharbour] max_active_runs_per_user.",
         )
+
+
+def _json(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
 
 
 def _replayed(connection: AnyConnection, columns: Columns) -> Run:

@@ -5,6 +5,7 @@ Pure: what was seen goes in, a verdict comes out. `execute` acts on it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,7 +23,10 @@ STOP_WITHIN_S = (
     60.0  # a supervisor stops its driver in 5 s, and itself when its lease (30 s) is over
 )
 
-_FINAL_CLASSES = frozenset({FailureClass.QUALITY, FailureClass.CONFIG, FailureClass.CANCELLED})
+# Tried again while `retries` last; USER_ERROR only where the job says so, the others never.
+RETRIED = frozenset({FailureClass.OUT_OF_MEMORY, FailureClass.INFRA, FailureClass.TIMEOUT})
+MAY_BE_RETRIED = RETRIED | {FailureClass.USER_ERROR}
+
 _NO_DRIVER = frozenset({Detail.ACCEPTED, Detail.QUEUED, Detail.RETRY_WAIT})
 _UNCLAIMED = frozenset({Detail.SUBMITTING, Detail.SUBMITTED})
 
@@ -131,7 +135,15 @@ def failure_of(attempt: AttemptState, why: Outcome) -> tuple[Detail, Failure] | 
     return attempt.observed, attempt.failure or fallback
 
 
-def goes_on(failed: Failure, why: Outcome, *, attempt: int, attempts: int, may_retry: bool) -> bool:
+def goes_on(
+    failed: Failure,
+    why: Outcome,
+    *,
+    attempt: int,
+    attempts: int,
+    may_retry: bool,
+    retry_on: Collection[FailureClass] = (),
+) -> bool:
     """Whether another attempt follows.
 
     Args:
@@ -140,8 +152,9 @@ def goes_on(failed: Failure, why: Outcome, *, attempt: int, attempts: int, may_r
         attempt: its number, from 1.
         attempts: how many times the user's code may be started.
         may_retry: whether Airflow will run the task again.
+        retry_on: classes that are tried again besides `RETRIED`.
     """
-    if not may_retry or failed.failure_class in _FINAL_CLASSES:
+    if not may_retry or failed.failure_class not in RETRIED.union(retry_on) & MAY_BE_RETRIED:
         return False
     if why is Outcome.OVERDUE:  # to stop its driver, the run itself was given up
         return False

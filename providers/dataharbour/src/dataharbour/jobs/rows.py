@@ -20,6 +20,7 @@ from dataharbour.jobs.model import (
     Event,
     Failure,
     FailureClass,
+    Occasion,
     Output,
     Run,
     RunRequest,
@@ -38,6 +39,7 @@ def run_of(row: Row) -> Run:
         detail=Detail(values.pop("detail")),
         desired=Desired(values.pop("desired")),
         outputs=tuple(_output(output) for output in values.pop("outputs")),
+        occasion=_occasion(values.pop("occasion")),
         failure=failure_of(row["failure_class"], row["failure_message"]),
         **values,
     )
@@ -88,6 +90,7 @@ def columns_of(request: RunRequest) -> dict[str, Any]:
         "outputs": Jsonb(_outputs(request.outputs)),
         "expectations": request.expectations,
         "timeout_s": request.timeout_s,
+        "occasion": Jsonb(_said(request.occasion)) if request.occasion else None,
     }
 
 
@@ -97,6 +100,24 @@ def _utc(row: Row) -> dict[str, Any]:
         name: value.astimezone(UTC) if isinstance(value, datetime) else value
         for name, value in row.items()
     }
+
+
+def _said(occasion: Occasion) -> dict[str, str]:
+    values = {f.name: getattr(occasion, f.name) for f in fields(Occasion)}
+    return {
+        name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _occasion(value: Row | None) -> Occasion:
+    as_they_are = {"partition_key", "timezone"}
+    values: dict[str, Any] = {
+        name: said if name in as_they_are else datetime.fromisoformat(said)
+        for name, said in (value or {}).items()
+    }
+    return Occasion(**values)
 
 
 def _outputs(outputs: Sequence[Output]) -> list[dict[str, Any]]:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from dataharbour.jobs import (
     attempts,
@@ -249,17 +251,26 @@ class RunStore:
 
     # --- attempts -------------------------------------------------------------------------
 
-    def start_attempt(self, run_id: UUID, *, backend: str, now: datetime) -> AttemptGrant:
+    def start_attempt(
+        self, run_id: UUID, *, backend: str, at_most: int | None = None, now: datetime
+    ) -> AttemptGrant:
         """Open the next attempt and fence all earlier ones.
 
         Waits while the run is being published.
 
+        Args:
+            run_id: the run.
+            backend: where it will run.
+            at_most: how many runs of its job may be active, this one included; None: any.
+            now: aware UTC.
+
         Raises:
+            JobBusy: there are so many already, and this run has not been started yet.
             Conflict: the run has ended or shall be cancelled.
             Unavailable: an earlier driver still holds its lease.
         """
         with self._connect() as connection:
-            return attempts.start(connection, run_id, backend=backend, now=now)
+            return attempts.start(connection, run_id, backend=backend, at_most=at_most, now=now)
 
     def give_up(self, run_id: UUID, *, now: datetime) -> None:
         """Fence off the attempts of a run so far: should a driver wake up, it may do no more."""
@@ -312,6 +323,7 @@ class RunStore:
         failure: Failure | None = None,
         result: Mapping[str, Any] | None = None,
         clears: int | None = None,
+        retry_at: datetime | None = None,
         now: datetime,
     ) -> Run:
         """End a run (a terminal `detail`), or end this try of it (`RETRY_WAIT`).
@@ -325,6 +337,7 @@ class RunStore:
             result: JSON values.
             clears: how often the DAG run was cleared, from the task that hears
                 of the end by this; None from anybody else.
+            retry_at: with RETRY_WAIT, when the next attempt may begin.
             now: aware UTC.
 
         Raises:
@@ -338,6 +351,7 @@ class RunStore:
                 failure=failure,
                 result=result,
                 clears=clears,
+                retry_at=retry_at,
                 now=now,
             )
 
@@ -366,6 +380,28 @@ class RunStore:
         """
         with self._connect() as connection:
             return ending.cancel(connection, run_id, grace_s=grace_s, version=version, now=now)
+
+    def deadline_missed(
+        self,
+        *,
+        dag_id: str,
+        dag_run_id: str,
+        job: str | None,
+        deadline_id: str,
+        due: datetime,
+        now: datetime,
+    ) -> None:
+        """Write the event of a missed deadline; the same deadline again changes nothing."""
+        data = {
+            "dag_id": dag_id,
+            "dag_run_id": dag_run_id,
+            "job": job,
+            "deadline_id": deadline_id,
+            "due": due.astimezone(UTC).isoformat(),
+        }
+        values = {"dag_id": dag_id, "dag_run_id": dag_run_id, "data": Jsonb(data), "now": now}
+        with self._connect() as connection:
+            connection.execute(statement("deadline_missed"), values)
 
     def stop_driver(self, run_id: UUID, *, now: datetime) -> None:
         """Have the driver of a run end; how the run ends is for the caller to say."""

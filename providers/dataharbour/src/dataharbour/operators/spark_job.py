@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
@@ -17,20 +18,29 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowSkipException,
     AirflowTaskTimeout,
     TaskDeferred,
 )
 
-from dataharbour.errors import ApplicationNotAllowed, ConfigError, Conflict, JobFailed, NotFound
-from dataharbour.jobs.model import AttemptState, Output, Run, RunRequest
+from dataharbour.errors import (
+    ApplicationNotAllowed,
+    ConfigError,
+    Conflict,
+    JobBusy,
+    JobFailed,
+    NotFound,
+)
+from dataharbour.jobs.model import AttemptState, Detail, FailureClass, Output, Run, RunRequest
 from dataharbour.links.run import RunLink, RunLogLink
+from dataharbour.operators.failures import ATTEMPT_FAILED, RunFailed, retry_policy
 from dataharbour.operators.submit_arguments import (
     labels_with_name,
     literal_args,
     take_submit_arguments,
     with_submit_arguments,
 )
-from dataharbour.operators.tables import published_lines, table_asset, tell_assets
+from dataharbour.operators.tables import asset_of, published_lines, table_asset, tell_assets
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,16 +76,25 @@ class SparkJobOperator(BaseOperator):
     Args:
         job: name of a declared job.
         application: a Python file below the allowed folders. (templated)
-        args: its arguments, with the placeholders ``{lake}``, ``{output}``; at most
-            64 KiB together. (templated)
+        args: its arguments, with the placeholders of `jobs.placeholders` (``{lake}``,
+            ``{output}``, ``{logical_date}``, …); at most 64 KiB together. (templated)
         conf: Spark settings from the allow-list. (templated)
         backend: where it runs, one of `BackendName`; None: ``connect``.
         labels: names and values to find the run by. (templated)
         timeout_s: seconds of user code; None for no limit.
+        inputs: tables that the application reads, or URIs or names of other assets; each is
+            an inlet of the task.
         outputs: tables below the lake that the application stages at ``{output}``,
             by name (``gold/sales``) or as `Output`; each is an outlet of the task.
         expectations: suite that the staged outputs must keep to be published.
-        retries: how many times the user's code may be started again.
+        retries: how many times the user's code may be started again, after OUT_OF_MEMORY,
+            TIMEOUT or INFRA.
+        retry_on: classes of failures after which it may be started again besides those:
+            ``USER_ERROR``.
+        retry_delays: seconds to the next start by class of the failure, where that shall not
+            be `retry_delay`.
+        max_concurrent_runs: a run that finds so many of its job active ends as SKIPPED, and
+            so does its task; None: it does not look.
         in_place_s: how long to wait before the task defers.
 
     Returns:
@@ -104,16 +123,21 @@ class SparkJobOperator(BaseOperator):
         backend: str | None = None,
         labels: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        inputs: Sequence[str] = (),
         outputs: Sequence[str | Output] = (),
         expectations: str | None = None,
         retries: int = 0,
+        retry_on: Sequence[str] = (),
+        retry_delays: Mapping[str, float] | None = None,
+        max_concurrent_runs: int | None = None,
         in_place_s: float = IN_PLACE_S,
         **kwargs: Any,
     ) -> None:
         submit = take_submit_arguments(kwargs)
         tables = tuple(o if isinstance(o, Output) else Output(o) for o in outputs)
         outlets = [*(kwargs.pop("outlets", None) or ()), *(table_asset(o.table) for o in tables)]
-        super().__init__(retries=retries + PICK_UPS, outlets=outlets, **kwargs)
+        inlets = [*(kwargs.pop("inlets", None) or ()), *map(asset_of, inputs)]
+        super().__init__(retries=retries + PICK_UPS, inlets=inlets, outlets=outlets, **kwargs)
         self.job = job
         self.application = application
         self.args = list(args)
@@ -124,6 +148,11 @@ class SparkJobOperator(BaseOperator):
         self.outputs = tables
         self.expectations = expectations
         self.attempts = retries + 1
+        self.retry_on = tuple(retry_on)
+        self.retry_delays = dict(retry_delays or {})
+        if kwargs.get("retry_policy") is None:
+            self.retry_policy = retry_policy(self._delays_s)
+        self.max_concurrent_runs = max_concurrent_runs
         self.in_place_s = in_place_s
         self.submit = submit
         self.application_args = submit.application_args
@@ -133,11 +162,11 @@ class SparkJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or take up what an earlier try left, and wait for it."""
-        from dataharbour.jobs.execute import Conclusion, begin, open_run, refuse
+        from dataharbour.jobs.execute import Conclusion, begin, open_run, refuse, skip
         from dataharbour.jobs.states import terminal
-        from dataharbour.operators.surroundings import caller_of, site_of_task
+        from dataharbour.operators.surroundings import site_of_task
 
-        caller = self._caller = caller_of(context, attempts=self.attempts)
+        caller = self._caller = self._called(context)
         with self._left_by_nobody():
             site = site_of_task()
             try:
@@ -145,7 +174,10 @@ class SparkJobOperator(BaseOperator):
                 self.run_id = str(run.id)
                 if terminal(run.detail):
                     return self._report(context, Conclusion(run, run.failure))
-                attempt = begin(site, run)
+                attempt = begin(site, run, at_most=self.max_concurrent_runs)
+            except JobBusy as busy:
+                skipped = skip(site, run, busy, caller=caller)
+                raise self._error(Conclusion(skipped, skipped.failure)) from None
             except _FINAL as error:
                 refuse(site, error, caller=caller)
                 raise AirflowFailException(str(error)) from None
@@ -156,9 +188,9 @@ class SparkJobOperator(BaseOperator):
         """Go on where the trigger ended."""
         from dataharbour.jobs.finalize import Gate
         from dataharbour.jobs.outcomes import Outcome
-        from dataharbour.operators.surroundings import caller_of, site_of_task
+        from dataharbour.operators.surroundings import site_of_task
 
-        self._caller = caller_of(context, attempts=self.attempts)
+        self._caller = self._called(context)
         with self._left_by_nobody():
             site = site_of_task()
             attempt = site.store.attempt_state(UUID(event["attempt_id"]))
@@ -227,13 +259,18 @@ class SparkJobOperator(BaseOperator):
             raise
 
     def _request(self, context: Context) -> RunRequest:
-        from dataharbour.operators.surroundings import declared_request, one_off_request
+        from dataharbour.operators.surroundings import (
+            declared_request,
+            occasion_of,
+            one_off_request,
+        )
 
+        occasion = occasion_of(context, timezone=self._timezone)
         if self.job is not None:
-            return declared_request(self.job, context["params"])
+            return declared_request(self.job, context["params"], occasion)
         if self.application is None:
-            return one_off_request(context["params"])
-        return self._own_request(self.application)
+            return one_off_request(context["params"], occasion)
+        return replace(self._own_request(self.application), occasion=occasion)
 
     def _own_request(self, application: str) -> RunRequest:
         """What the operator's own arguments ask for."""
@@ -256,6 +293,28 @@ class SparkJobOperator(BaseOperator):
             outputs=self.outputs,
             expectations=self.expectations,
         )
+
+    def _called(self, context: Context) -> Caller:
+        from dataharbour.operators.surroundings import caller_of
+
+        return caller_of(
+            context,
+            attempts=self.attempts,
+            retry_on=self.retry_on,
+            retry_delay_s=self._delays_s,
+        )
+
+    @property
+    def _delays_s(self) -> dict[FailureClass, float]:
+        usual = self.retry_delay.total_seconds()
+        return {kind: self.retry_delays.get(kind, usual) for kind in ATTEMPT_FAILED}
+
+    @property
+    def _timezone(self) -> str:
+        """The zone of the DAG's schedule, else of the DAG."""
+        dag = self.get_dag()
+        zone = getattr(dag.timetable, "timezone", None) or dag.timezone if dag else None
+        return getattr(zone, "name", None) or "UTC"
 
     def _wait(
         self, context: Context, site: Site, run: Run, attempt: AttemptState
@@ -332,8 +391,11 @@ class SparkJobOperator(BaseOperator):
         self.log.error(
             "Run %s is %s (%s): %s", run.id, run.detail, failure.failure_class, first_line
         )
-        kind = AirflowException if concluded.goes_on else AirflowFailException
-        return kind(failure.message)
+        if run.detail is Detail.SKIPPED:
+            return AirflowSkipException(failure.message)
+        if concluded.goes_on:
+            return ATTEMPT_FAILED[failure.failure_class](failure.message)
+        return RunFailed(failure.message)
 
     def _tail(self, site: Site, run: Run, *, cursor: str, lines_left: int) -> LogTail:
         from dataharbour.jobs.follow import LogTail

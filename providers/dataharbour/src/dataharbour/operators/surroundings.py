@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from dataharbour.hooks.lake import LakeHook
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.declared import load_jobs
 from dataharbour.jobs.execute import Site
-from dataharbour.jobs.model import RunRequest
+from dataharbour.jobs.model import NO_OCCASION, FailureClass, Occasion, RunRequest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,8 +33,14 @@ def site_of_task() -> Site:
     )
 
 
-def caller_of(context: Context, *, attempts: int) -> Caller:
-    """The task instance, and who triggered its DAG run."""
+def caller_of(
+    context: Context,
+    *,
+    attempts: int,
+    retry_on: Collection[str] = (),
+    retry_delay_s: Mapping[FailureClass, float] = {},
+) -> Caller:
+    """The task instance, who triggered its DAG run, and how its failures are tried again."""
     ti, dag_run = context["ti"], context["dag_run"]
     return Caller(
         dag_id=ti.dag_id,
@@ -45,11 +51,32 @@ def caller_of(context: Context, *, attempts: int) -> Caller:
         clears=dag_run.clear_number or 0,
         attempts=attempts,
         may_retry=ti.try_number <= ti.max_tries,
+        retry_on=frozenset(map(FailureClass, retry_on)),
+        retry_delay_s=retry_delay_s,
     )
 
 
-def declared_request(job: str, params: Mapping[str, Any]) -> RunRequest:
-    """A run of a declared job with these parameters.
+def occasion_of(context: Context, *, timezone: str = "UTC") -> Occasion:
+    """What the DAG run is for.
+
+    Args:
+        context: of the task.
+        timezone: in which dates are written for the application.
+    """
+    dag_run = context["dag_run"]
+    return Occasion(
+        logical_date=getattr(dag_run, "logical_date", None),
+        data_interval_start=getattr(dag_run, "data_interval_start", None),
+        data_interval_end=getattr(dag_run, "data_interval_end", None),
+        partition_key=getattr(dag_run, "partition_key", None),
+        timezone=timezone,
+    )
+
+
+def declared_request(
+    job: str, params: Mapping[str, Any], occasion: Occasion = NO_OCCASION
+) -> RunRequest:
+    """A run of a declared job with these parameters, for this occasion.
 
     Raises:
         JobNotFound: there is no such file.
@@ -62,10 +89,10 @@ def declared_request(job: str, params: Mapping[str, Any]) -> RunRequest:
     if job not in declared.jobs:
         known = ", ".join(sorted(declared.jobs)) or "none"
         raise JobNotFound(f"There is no job {job!r} in {folders[0]}.", f"Known: {known}.")
-    return declared.jobs[job].request(params)
+    return declared.jobs[job].request(params, occasion=occasion)
 
 
-def one_off_request(params: Mapping[str, Any]) -> RunRequest:
+def one_off_request(params: Mapping[str, Any], occasion: Occasion = NO_OCCASION) -> RunRequest:
     """What the form of the DAG `spark_job` says; empty fields come as null."""
     return RunRequest(
         application=params["application"],
@@ -74,6 +101,7 @@ def one_off_request(params: Mapping[str, Any]) -> RunRequest:
         backend=params.get("backend") or RunRequest.backend,
         labels=params.get("labels") or {},
         timeout_s=params.get("timeout_s"),
+        occasion=occasion,
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
+
+from dataharbour.jobs.model import TABLE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -16,6 +19,19 @@ if TYPE_CHECKING:
 def table_asset(table: str) -> Asset:
     """The asset of a table, e.g. ``dataharbour://table/gold/sales``; schedule a DAG on it."""
     return Asset(_uri(table))
+
+
+def asset_of(name: str) -> Any:
+    """The asset that a job file names: a job's table, else one that another DAG declares.
+
+    Args:
+        name: ``silver/flights``, the URI of an asset, or its name.
+    """
+    if re.fullmatch(TABLE, name):
+        return table_asset(name)
+    if "://" in name:
+        return Asset.ref(uri=Asset(name).uri)  # as Airflow keeps it
+    return Asset.ref(name=name)
 
 
 def tell_assets(context: Context, outlets: Iterable[object], run: Run) -> None:

@@ -95,8 +95,9 @@ class RunTrigger(BaseTrigger):
     def _cancel(self) -> None:
         store = DataHarbourDatabaseHook(self.conn_id).run_store(actor=BY_AIRFLOW)
         if not store.attempt_state(UUID(self.attempt_id)).ended:
-            cancel(store, UUID(self.run_id), within_s=_STOP_WITHIN_S, clock=_now)
+            cancel(store, UUID(self.run_id), within_s=_STOP_WITHIN_S, clock=now)
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """The present, aware UTC."""
     return datetime.now(UTC)
