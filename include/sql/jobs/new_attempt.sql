@@ -2,7 +2,7 @@
 -- Its publication number is the time in microseconds, so that a database that was restored does not
 -- give numbers a second time, and above all others, so that it grows when the clock goes back.
 with fenced as (
-    update public.run set fence = fence + 1, progress = null
+    update public.run set fence = fence + 1, progress = null, metrics = null
     where id = %(run_id)s
     returning id, attempt, fence
 )

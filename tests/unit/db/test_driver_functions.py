@@ -54,6 +54,7 @@ CALLS = [
     ("renew", (), None),
     ("log", (1, Jsonb(LINES)), None),
     ("progress", (Jsonb({"stages": 1}),), False),
+    ("metrics", (Jsonb({"cpu_s": 1.5}),), False),
     ("finish", ("SUCCEEDED", 0, None, None), False),
 ]
 

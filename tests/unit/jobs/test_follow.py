@@ -109,3 +109,7 @@ def test_progress_is_told_when_it_is_news(store, launch):
 def test_progress_reads_as_one_line():
     progress = {"stages_done": 1, "stages": 4, "tasks_done": 9, "tasks": 40}
     assert progress_text(progress, elapsed_s=12.3) == "12 s: stages 1/4, tasks 9/40"
+    with_rows = progress | {"rows_read": 336776, "rows_written": 16}
+    assert progress_text(with_rows, elapsed_s=12.3) == (
+        "12 s: stages 1/4, tasks 9/40, 336,776 rows read, 16 rows written"
+    )

@@ -342,6 +342,26 @@ def test_a_frozen_database_does_not_stop_the_fence(launch, database):
         until(lambda: is_gone(child))
 
 
+def test_a_line_outlives_the_whole_driver_that_printed_it(launch):
+    """Nobody has the time to say a last word: supervisor and application are killed at once."""
+    driver = launch("""
+        import os, time
+        print("pid", os.getpid(), flush=True)
+        time.sleep(2)
+        print("written down", flush=True)
+        time.sleep(60)
+    """)
+    child = pid_of_child(driver)
+    copy = driver.folder / "driver.log"
+    until(lambda: "written down" in copy.read_text())
+    time.sleep(1.0)  # what a reader is promised
+    os.kill(driver.process.pid, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+    until(lambda: is_gone(child))
+    assert driver.lines() == [f"pid {child}", "written down"]
+    assert copy.read_text().splitlines() == [f"pid {child}", "written down"]
+
+
 def test_log_lines_survive_a_database_that_was_away(launch, database):
     driver = launch("""
         import time

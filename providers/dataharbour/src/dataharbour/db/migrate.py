@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 from dataharbour.db.engine import Connection, connect
 
 DRIVER_ROLE = "harbour_driver"
-DRIVER_FUNCTIONS = ("claim", "claim_by_ticket", "renew", "log", "progress", "finish")
+DRIVER_FUNCTIONS = ("claim", "claim_by_ticket", "renew", "log", "progress", "metrics", "finish")
 
 _LOCK = 0x68_61_72_62_6F_75_72  # "harbour"; one migration at a time
 

@@ -108,15 +108,19 @@ def tail_of(attempt: AttemptState) -> str:
 
 
 def progress_text(progress: Mapping[str, Any], *, elapsed_s: float) -> str:
-    """One line: what is done, of how much, and after how long.
+    """One line: what is done, of how much, and after how long; rows where Spark counts them.
 
     >>> progress_text({"stages_done": 1, "stages": 4, "tasks_done": 9, "tasks": 40}, elapsed_s=12.3)
     '12 s: stages 1/4, tasks 9/40'
     """
-    return "{:.0f} s: stages {}/{}, tasks {}/{}".format(
-        elapsed_s,
-        *(progress.get(name, "?") for name in ("stages_done", "stages", "tasks_done", "tasks")),
+    counts = ("stages_done", "stages", "tasks_done", "tasks")
+    text = "{:.0f} s: stages {}/{}, tasks {}/{}".format(
+        elapsed_s, *(progress.get(name, "?") for name in counts)
     )
+    for name, words in (("rows_read", "rows read"), ("rows_written", "rows written")):
+        if name in progress:
+            text += f", {progress[name]:,} {words}"
+    return text
 
 
 def _alive(attempt: AttemptState) -> bool | None:

@@ -184,6 +184,7 @@ class Run:
     place in its DAG run, and `clears` says how often the DAG run had
     been cleared when its task was told this run's end (None: it was not told).
     `retry_at` is when the next attempt may begin, in RETRY_WAIT.
+    `progress` and `metrics` (what the driver used) are the newest attempt's.
     """
 
     id: UUID
@@ -218,6 +219,7 @@ class Run:
     is_current: bool = True
     occasion: Occasion = NO_OCCASION
     retry_at: datetime | None = None
+    metrics: dict[str, Any] | None = None
 
     @property
     def state(self) -> State:
@@ -251,6 +253,7 @@ class AttemptState:
         observed: SUBMITTING, SUBMITTED, RUNNING, or one of the ends.
         lapsed: it was RUNNING and its lease is over: the driver is dead or has stopped itself.
         ui_url: Spark's own pages on the driver, where they are known.
+        metrics: what its processes used, `peak_memory_bytes` and `cpu_s`, as far as it is known.
     """
 
     attempt_id: UUID
@@ -265,6 +268,7 @@ class AttemptState:
     progress: dict[str, Any] | None
     external_id: str | None
     ui_url: str | None
+    metrics: dict[str, Any] | None = None
 
     @property
     def ended(self) -> bool:

@@ -116,14 +116,14 @@ def _verified(application: str, sha256: str, control: Control) -> bytes:
 
 @contextlib.contextmanager
 def _progress(control: Control) -> Iterator[None]:
-    from dataharbour.jobs.driver.progress import watch
+    from dataharbour.jobs.driver.progress import Watch
 
-    stop = threading.Event()
-    threading.Thread(target=watch, args=(control.send, stop), daemon=True).start()
+    watch = Watch(control.send)
+    watch.start()
     try:
         yield
     finally:
-        stop.set()
+        watch.end()
 
 
 def _die_with_parent() -> None:

@@ -72,12 +72,13 @@ class Reporter:
         self._too_long = 0  # lines, after the log was full
         self._log_bytes = 0
         self._next_line = 1
-        self._progress: dict[str, Any] | None = None
+        self._told: dict[str, dict[str, Any]] = {}  # newest value for each function
         self._verdict: Verdict | None = None
         self._taken = False  # the verdict, by the database
         self._kick_in, self._kick_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._loop, name="reporter", daemon=True)
         self._flushed_at = 0.0
+        self._deaf = False  # since the connection was lost: what changed then, nobody told us
         self._finishing = threading.Event()
         self.cancelled = False
         self.grace_s = spec.grace_s
@@ -143,8 +144,11 @@ class Reporter:
 
     def progress(self, value: dict[str, Any]) -> None:
         """Send the newest progress soon."""
-        self._progress = value
-        self._kick()
+        self._tell("progress", value)
+
+    def metrics(self, value: dict[str, Any]) -> None:
+        """Send soon what the driver has used so far."""
+        self._tell("metrics", value)
 
     def finish(self, verdict: Verdict, *, patience_s: float) -> bool:
         """Send all that waits, then the end; True once the database has taken it."""
@@ -156,16 +160,25 @@ class Reporter:
         self._thread.join(patience_s)
         return self._taken
 
+    def _tell(self, function: str, value: dict[str, Any]) -> None:
+        with self._lock:
+            self._told[function] = value
+        self._kick()
+
     # --- the thread -----------------------------------------------------------------------
 
     def _loop(self) -> None:
         while True:
             try:
                 self._renew_if_due()
-                self._send()
-                if self.fenced or self._finished():
+                self._send_told()
+                more = self._send_lines()
+                if self.fenced or (not more and self._finished()):
                     return
-                self._sleep()
+                if self._changed():
+                    self._renew(lease_clock())
+                elif not more:
+                    self._sleep()
             except psycopg.OperationalError:
                 self._drop_connection()
                 time.sleep(RECONNECT_EVERY_S)
@@ -177,11 +190,12 @@ class Reporter:
 
     def _renew_if_due(self) -> None:
         asked = lease_clock()
-        if asked - self.renewed_at >= self._spec.renew_every_s:
+        if self._deaf or asked - self.renewed_at >= self._spec.renew_every_s:
             self._renew(asked)
 
     def _renew(self, asked: float) -> None:
         wanted = self._call("select driver.renew(%s, %s)", self._own)
+        self._deaf = False
         if wanted is None:
             self.fenced = True
         else:
@@ -192,27 +206,44 @@ class Reporter:
         if self.fenced or self.cancelled:
             self._wake_main()
 
-    def _send(self) -> None:
-        progress, self._progress = self._progress, None
-        if progress is not None:
-            self._call("select driver.progress(%s, %s, %s)", [*self._own, Jsonb(progress)])
-        while batch := self._batch():
+    def _send_told(self) -> None:
+        for function, value in list(self._told.items()):
             try:
-                sent = self._call(
-                    "select driver.log(%s, %s, %s, %s)", [*self._own, self._next_line, Jsonb(batch)]
-                )
-            except _NEVER_STORED:
-                with self._lock:
-                    self._dropped += len(batch)
-                self._sending = []
+                self._call(f"select driver.{function}(%s, %s, %s)", [*self._own, Jsonb(value)])
+            except psycopg.OperationalError:
+                raise  # it stays, for the next connection
+            except Exception:
+                self._untell(function, value)
                 raise
-            if sent is None:
-                self.fenced = True
-                self._wake_main()
-                return
+            self._untell(function, value)
+
+    def _untell(self, function: str, value: dict[str, Any]) -> None:
+        with self._lock:
+            if self._told.get(function) is value:  # else there is a newer one
+                del self._told[function]
+
+    def _send_lines(self) -> bool:
+        """Send one batch; whether more may wait. A flood must not hold up what else is due."""
+        batch = self._batch()
+        if not batch:
+            return False
+        try:
+            sent = self._call(
+                "select driver.log(%s, %s, %s, %s)", [*self._own, self._next_line, Jsonb(batch)]
+            )
+        except _NEVER_STORED:
+            with self._lock:
+                self._dropped += len(batch)
             self._sending = []
-            self._next_line = sent
-            self._flushed_at = time.monotonic()
+            raise
+        if sent is None:
+            self.fenced = True
+            self._wake_main()
+            return False
+        self._sending = []
+        self._next_line = sent
+        self._flushed_at = time.monotonic()
+        return True
 
     def _batch(self) -> list[Line]:
         """The oldest lines, as many as one call takes; the same again until they are stored."""
@@ -249,8 +280,6 @@ class Reporter:
         connection = self._connected()
         due = self.renewed_at + self._spec.renew_every_s - lease_clock()
         ready, _, _ = select.select([connection.fileno(), self._kick_in], [], [], max(due, 0))
-        if connection.fileno() in ready and self._named(connection):
-            self._renew(lease_clock())
         if self._kick_in in ready:
             pause = self._flushed_at + FLUSH_EVERY_S - time.monotonic()
             if pause > 0:
@@ -258,8 +287,9 @@ class Reporter:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._kick_in, 4096)
 
-    def _named(self, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
-        """Whether somebody else changed our run."""
+    def _changed(self) -> bool:
+        """Whether somebody else changed our run; also heard while another call was made."""
+        connection = self._connected()
         ours = connection.info.backend_pid
         notices = list(connection.notifies(timeout=0))
         return any(n.payload == self._spec.run_id and n.pid != ours for n in notices)
@@ -282,7 +312,7 @@ class Reporter:
         return self._connection
 
     def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._deaf = self._connection, None, True
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 connection.close()

@@ -28,6 +28,7 @@ from dataharbour.jobs.driver import process
 from dataharbour.jobs.driver.lines import Cleaner, LineCutter
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
 from dataharbour.jobs.driver.spec import DriverSpec
+from dataharbour.jobs.driver.usage import Usage
 from dataharbour.jobs.driver.verdict import Evidence, Stop, Verdict, judge
 
 EX_SOFTWARE = 70
@@ -36,6 +37,13 @@ FINISH_PATIENCE_S = 600.0  # a database that is away for longer makes the run LO
 TAIL_LINES = 20
 MAX_MESSAGE = 12_000  # characters of a failure
 _NOTHING_DUE_S = 3600.0
+_MEASURE_EVERY_S = 1.0
+_TELL_USAGE_EVERY_S = 10.0
+_COUNTS = (
+    "stages_done", "stages", "tasks_done", "tasks",
+    "rows_read", "rows_written", "bytes_read", "bytes_written",
+)  # fmt: skip
+_MAX_CURRENT = 200  # characters of the line on what runs now
 _REPORTED = ("USER_ERROR", "OUT_OF_MEMORY", "INFRA", "CONFIG", "CANCELLED")  # by the child
 
 
@@ -94,6 +102,9 @@ class Supervisor:
         self._open_pipes = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._copy: IO[str] | None = None
+        self._usage = Usage()
+        self._measure_at = 0.0
+        self._tell_usage_at = time.monotonic() + _TELL_USAGE_EVERY_S
 
     def run(self) -> None:
         """Run the child to its end and report it."""
@@ -148,6 +159,7 @@ class Supervisor:
         self._selector.register(control, selectors.EVENT_READ, lambda: self._read_control(control))
         self._follow(child)
         exit_code = process.reap(child)
+        self._usage.ended()
         self._drain(seconds=1.0)
         return exit_code
 
@@ -166,7 +178,7 @@ class Supervisor:
                     ending.begin(self._stop, grace_s=grace_s)
             elif fence_in <= 0 or self.reporter.fenced:
                 ending.kill()  # whatever it was given time for
-            waits = [fence_in, ending.step()]
+            waits = [fence_in, ending.step(), self._measure()]
             if limit is not None:
                 waits.append(limit - time.monotonic())
             # Something that is due already was acted on; look again in a moment.
@@ -174,6 +186,17 @@ class Supervisor:
         if self._stop is None and self._told_to_stop:
             self._stop = Stop.TERMINATED  # whoever stopped us stopped the child as well
         self._released = self._released or ending.released
+
+    def _measure(self) -> float:
+        """Look at the child's processes when it is time; the seconds until it is again."""
+        now = time.monotonic()
+        if now >= self._measure_at:
+            self._usage.sample()
+            self._measure_at = now + _MEASURE_EVERY_S
+        if now >= self._tell_usage_at:
+            self.reporter.metrics(self._usage.metrics())
+            self._tell_usage_at = now + _TELL_USAGE_EVERY_S
+        return self._measure_at - now
 
     def _reason(self, fence_in: float, limit: float | None) -> Stop | None:
         if self.reporter.fenced or fence_in <= 0:
@@ -242,7 +265,7 @@ class Supervisor:
     def _heard(self, message: dict[str, Any]) -> None:
         kind = message.pop("kind")
         if kind == "progress":
-            self.reporter.progress(message)
+            self.reporter.progress(self._told_progress(message))
         elif kind == "released":
             self._released = True
         elif kind == "failure":
@@ -250,6 +273,15 @@ class Supervisor:
             text = self._clean(str(message["message"]))[:MAX_MESSAGE]
             known = message["failure_class"] in _REPORTED
             self._report = (message["failure_class"] if known else "USER_ERROR"), text
+
+    def _told_progress(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the child says it did; user code can write to that pipe as well."""
+        told: dict[str, Any] = {
+            name: message[name] for name in _COUNTS if type(message.get(name)) is int
+        }
+        if isinstance(current := message.get("current"), str):
+            told["current"] = self._clean(current)[:_MAX_CURRENT]
+        return told
 
     # --- signals, the end -----------------------------------------------------------------
 
@@ -288,6 +320,8 @@ class Supervisor:
         if self._copy is not None:
             with contextlib.suppress(OSError):
                 self._copy.close()
+        if metrics := self._usage.metrics():
+            self.reporter.metrics(metrics)
         self.is_reported = self.reporter.finish(verdict, patience_s=FINISH_PATIENCE_S)
 
 
