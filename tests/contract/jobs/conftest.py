@@ -20,12 +20,14 @@ import pytest
 
 from dataharbour.db.engine import connector
 from dataharbour.jobs.applications import resolve_application
+from dataharbour.jobs.backends.connect import ConnectBackend
 from dataharbour.jobs.backends.launch import (
     Backend,
     ConnectEndpoint,
     LakeEndpoint,
     LaunchContext,
 )
+from dataharbour.jobs.backends.local import LocalBackend
 from dataharbour.jobs.model import AttemptState, Run, RunRequest
 from dataharbour.jobs.store import RunStore
 from dataharbour.platform.java import ensure_java
@@ -154,6 +156,16 @@ def make_site(
         return Site(RunStore(connector(database)), settings, driver_database, backend)
 
     return make
+
+
+@pytest.fixture
+def on_connect(make_site: Callable[..., Site], connect_server: ConnectEndpoint) -> Site:
+    return make_site(ConnectBackend(lambda: connect_server))
+
+
+@pytest.fixture
+def on_local(make_site: Callable[..., Site]) -> Site:
+    return make_site(LocalBackend())
 
 
 def _free_port() -> int:

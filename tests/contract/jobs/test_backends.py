@@ -41,11 +41,6 @@ ENDLESS = """
 """
 
 
-@pytest.fixture
-def on_connect(make_site, connect_server):
-    return make_site(ConnectBackend(lambda: connect_server))
-
-
 def until(condition, seconds: float):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,7 +81,10 @@ Launch = Callable[..., Driver]
 def launch(
     store: RunStore, new_run: NewRun, driver_database: str, tmp_path: Path
 ) -> Iterator[Launch]:
-    """Starts the supervisor of a small application, without Spark; fields of its spec by name."""
+    """Starts the supervisor of a small application, without Spark; fields of its spec by name.
+
+    `prefix` is a program that starts the supervisor.
+    """
     drivers: list[Driver] = []
 
     def start(
@@ -89,6 +92,7 @@ def launch(
         *args: str,
         grant: AttemptGrant | None = None,
         sha256: str | None = None,
+        prefix: Sequence[str] = (),
         **spec: Any,
     ) -> Driver:
         grant = grant or store.start_attempt(new_run().id, backend="plain", now=NOW)
@@ -109,7 +113,13 @@ def launch(
         DriverSpec(**{**values, **spec}).write(folder / "spec.json")
         with (folder / "supervisor.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dataharbour.jobs.driver", str(folder / "spec.json")],
+                [
+                    *prefix,
+                    sys.executable,
+                    "-m",
+                    "dataharbour.jobs.driver",
+                    str(folder / "spec.json"),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -163,6 +163,11 @@ def test_another_backend_is_checked_again(include):
         (("spark.sql.adaptive.enabled", "spark.jars"), "spark.jars"),
         (("labels: {team: ops}", "name: other"), "name: 'other' is not the name of the file"),
         (("description: |", "description: ["), "line "),
+        (("labels: {team: ops}", 'args: ["a", "b\\0"]'), "args[1]: holds the character NUL"),
+        (
+            ("labels: {team: ops}", 'labels: {team: "o\\0s"}'),
+            "labels.team: holds",
+        ),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(include, change, problem):

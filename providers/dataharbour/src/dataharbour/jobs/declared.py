@@ -26,6 +26,7 @@ from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import NO_OCCASION, Occasion, Output, RunRequest
 from dataharbour.jobs.placeholders import placeholders, resolve_args
 from dataharbour.jobs.schedules import Schedule, contradiction, moment, schedule_of
+from dataharbour.jobs.storable import place_of_nul
 from dataharbour.packaged import read_packaged
 
 if TYPE_CHECKING:
@@ -295,6 +296,8 @@ def _spec(path: Path, document: Any) -> JobSpec:
     problems = sorted(_validator().iter_errors(document), key=lambda e: list(map(str, e.path)))
     if problems:
         raise _invalid(path, "; ".join(map(_sentence, problems[:5])))
+    if (place := place_of_nul(document)) is not None:
+        raise _invalid(path, f"{place}: holds the character NUL")
     values = {"name": path.stem, **_defaults(), **document}
     if values["name"] != path.stem:
         raise _invalid(path, f"name: {values['name']!r} is not the name of the file")

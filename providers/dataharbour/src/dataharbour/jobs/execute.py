@@ -58,6 +58,7 @@ from dataharbour.jobs.outcomes import (
 from dataharbour.jobs.placeholders import output_root, resolve_args
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.stopping import BY_AIRFLOW, CANCELLED, cancel, end_driver, give_up
+from dataharbour.jobs.storable import refuse_nul
 from dataharbour.jobs.store import RunStore
 from dataharbour.quality.suites import load_suite
 from dataharbour.settings import Settings
@@ -111,6 +112,7 @@ def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
     task while it ran), a new run follows.
 
     Raises:
+        ConfigError: the request cannot be kept.
         Unavailable: the cancelled driver does not end; the task may be repeated.
     """
     run = _opened(site, request, caller)
@@ -209,6 +211,7 @@ def conclude(
 def _opened(
     site: Site, request: RunRequest, caller: Caller, *, instead_of: UUID | None = None
 ) -> Run:
+    refuse_nul(request)
     try:
         sha256 = _application(site, request.application).sha256
     except _WRONG_REQUEST:

@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -103,13 +103,28 @@ def is_running(pid: int, ticks: int) -> bool:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since boot."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            name, _, value = line.partition(" ")
-            if name == "oom_kill":
-                return int(value)
+    """How many processes the kernel has killed for want of memory: of our cgroup, or since boot.
+
+    The count of the machine also has what was killed in other containers.
+    """
+    for counts in (*_memory_groups(), Path("/proc/vmstat")):
+        with contextlib.suppress(OSError, ValueError):
+            for line in counts.read_text(encoding="ascii").splitlines():
+                name, _, value = line.partition(" ")
+                if name == "oom_kill":
+                    return int(value)
     return 0
+
+
+def _memory_groups() -> Iterator[Path]:
+    """Where the kernel may count for our own cgroup, of version 2 and of version 1."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                yield Path(f"/sys/fs/cgroup{path}/memory.events")
+            elif "memory" in controllers.split(","):
+                yield Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
 
 
 def _children_of_ours() -> list[int]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+_WORKER_DIED = "Python worker exited unexpectedly"  # Spark's words
+
 
 class Stop(Enum):
     """Why the supervisor ended the child."""
@@ -75,14 +77,12 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def _cause(evidence: Evidence) -> tuple[str, str]:
+    out_of_memory = _out_of_memory(evidence)
+    if out_of_memory is not None:
+        return "OUT_OF_MEMORY", out_of_memory
     if evidence.report is not None:
         return evidence.report
     code, tail = evidence.exit_code, "\n".join(evidence.tail)
-    if "OutOfMemoryError" in tail:
-        line = next(line for line in evidence.tail if "OutOfMemoryError" in line)
-        return "OUT_OF_MEMORY", f"{line.strip()}\n{tail}"
-    if code == 128 + 9 and evidence.oom_kills:
-        return "OUT_OF_MEMORY", f"The kernel killed the driver for want of memory.\n{tail}"
     if code == 128 + 9:
         return "INFRA", f"The driver was killed (signal 9), not by us.\n{tail}"
     if code == 128 + 15:
@@ -90,3 +90,24 @@ def _cause(evidence: Evidence) -> tuple[str, str]:
     if code > 128:
         return "USER_ERROR", f"The driver died of signal {code - 128}.\n{tail}"
     return "USER_ERROR", f"The application ended with exit code {code}.\n{tail}"
+
+
+def _out_of_memory(evidence: Evidence) -> str | None:
+    """The message, where something other than the report says that memory was short.
+
+    A Python whose JVM went away reports that it lost the connection (INFRA):
+    what took the JVM is the cause.
+    """
+    failure_class, said = evidence.report or (None, "")
+    worker_died = _WORKER_DIED in said
+    if failure_class not in (None, "INFRA") and not worker_died:
+        return None
+    about = "\n".join(filter(None, (said, *evidence.tail)))
+    for line in evidence.tail:
+        if "OutOfMemoryError" in line:
+            return f"{line.strip()}\n{about}"
+    if evidence.oom_kills and worker_died:
+        return f"The kernel killed a Python worker for want of memory.\n{about}"
+    if evidence.oom_kills and evidence.exit_code == 128 + 9:
+        return f"The kernel killed the driver for want of memory.\n{about}"
+    return None
