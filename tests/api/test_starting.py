@@ -71,6 +71,7 @@ def test_the_run_has_exactly_the_fields_of_a_run(admin):
         "duration_s",
         "failure",
         "progress",
+        "metrics",
         "labels",
         "links",
     ]

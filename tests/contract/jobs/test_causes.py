@@ -58,43 +58,55 @@ EVERY = """
 """
 
 
-@pytest.mark.parametrize("lane", ["local", "connect"])
-def test_every_case(lane, request, tmp_path):
+# name: failure class, and how the first line begins
+BOTH = {
+    "table": ("USER_ERROR", "TABLE_OR_VIEW_NOT_FOUND (42P01): The table or view `no_such_table`"),
+    "column": ("USER_ERROR", "UNRESOLVED_COLUMN.WITH_SUGGESTION (42703): "),
+    "path": ("USER_ERROR", "PATH_NOT_FOUND (42K03): Path does not exist: file:/nowhere/at/all"),
+    "syntax": ("USER_ERROR", "PARSE_SYNTAX_ERROR (42601): Syntax error at or near 'selec'"),
+    "zero": ("USER_ERROR", "DIVIDE_BY_ZERO (22012): "),
+    "cast": ("USER_ERROR", "CAST_INVALID_INPUT (22018): The value 'abc'"),
+    "exists": ("USER_ERROR", "PATH_ALREADY_EXISTS (42K04): Path file:"),
+    "worker": ("USER_ERROR", "ZeroDivisionError: integer division or modulo by zero"),
+    "worker_memory": ("OUT_OF_MEMORY", "MemoryError"),
+    "raised": ("USER_ERROR", "USER_RAISED_EXCEPTION (P0001): no sales today"),
+    "wrapped": ("USER_ERROR", "TABLE_OR_VIEW_NOT_FOUND (42P01): "),
+    "memory": ("OUT_OF_MEMORY", "MemoryError"),
+}
+LACKS = ("USER_ERROR", "JVM_ATTRIBUTE_NOT_SUPPORTED (0A000): ")
+LANES = {
+    "local": BOTH
+    | {
+        "rdd": ("USER_ERROR", "ZeroDivisionError: integer division or modulo by zero"),
+        "jvm": ("USER_ERROR", "java.util.NoSuchElementException"),
+        "jvm_chain": ("USER_ERROR", "org.apache.hadoop.mapred.FileAlreadyExistsException: "),
+    },
+    "connect": BOTH | {"rdd": LACKS, "jvm": LACKS, "jvm_chain": LACKS},
+}
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_the_first_line_is_the_root_cause(lane, request, tmp_path):
     site = request.getfixturevalue(f"on_{lane}")
     run = site.start(EVERY, (tmp_path / "lake" / "t").as_uri())
     site.end(run)
-    for line in site.output(run, "stdout"):
-        if line.startswith("CASE"):
-            print(lane, *json.loads(line[5:]))
-    print(site.store.get(run.id).progress)
+    told = [line[5:] for line in site.output(run, "stdout") if line.startswith("CASE ")]
+    found = {name: (class_, lines) for name, class_, lines in map(json.loads, told)}
+    assert found.keys() == LANES[lane].keys(), site.output(run)
+    for name, (failure_class, first) in LANES[lane].items():
+        assert found[name][0] == failure_class, name
+        assert found[name][1][0].startswith(first), name
+    assert found["wrapped"][1][1] == "raised as: RuntimeError: the load failed"
+    assert ("backend local" in found["rdd"][1][1]) is (lane == "connect")
 
 
-def test_heap(on_local):
-    run = on_local.start(
-        """
+def test_a_heap_that_is_too_small_is_told_as_such(on_local):
+    source = """
         from pyspark.sql import SparkSession, functions as F
         spark = SparkSession.builder.getOrCreate()
-        spark.range(10**8).select(F.repeat(F.lit("x"), 1000)).collect()
-    """,
-        conf={"spark.driver.memory": "512m", "spark.driver.maxResultSize": "64g"},
-    )
-    state = on_local.end(run)
-    print("HEAP", state.exit_code, state.failure)
-    print(*on_local.output(run, "stderr")[-30:], sep="\n")
-    assert state.failure.failure_class is FailureClass.OUT_OF_MEMORY
-
-
-def test_heap_task(on_local):
-    run = on_local.start(
-        """
-        from pyspark.sql import SparkSession, functions as F
-        spark = SparkSession.builder.getOrCreate()
-        huge = spark.range(1).select(F.array_repeat(F.lit(1), 2**30).alias("x"))
-        huge.selectExpr("size(shuffle(x))").collect()
-    """,
-        conf={"spark.driver.memory": "512m", "spark.driver.maxResultSize": "64g"},
-    )
-    state = on_local.end(run)
-    print("TASK", state.exit_code, state.failure)
-    print(*on_local.output(run, "stderr")[-30:], sep="\n")
-    assert state.failure.failure_class is FailureClass.OUT_OF_MEMORY
+        spark.range(3 * 10**6).select(F.repeat(F.lit("x"), 1000)).collect()  # 3 GB
+    """
+    run = on_local.start(source, conf={"spark.driver.memory": "512m"})
+    state = on_local.end(run, timeout_s=180)
+    assert state.failure.failure_class is FailureClass.OUT_OF_MEMORY, on_local.output(run)
+    assert "OutOfMemoryError" in state.failure.message.splitlines()[0]

@@ -58,6 +58,7 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
         duration_s=run.duration_s,
         failure=_failure(run.failure),
         progress=run.progress,
+        metrics=run.metrics,
         occasion=_occasion(run.occasion),
         labels=dict(run.labels),
         links={
@@ -145,6 +146,7 @@ def attempt_resource(attempt: Attempt) -> AttemptResource:
         exit_code=attempt.exit_code,
         failure=_failure(attempt.failure),
         progress=attempt.progress,
+        metrics=attempt.metrics,
         log_lines=attempt.log_lines,
     )
 

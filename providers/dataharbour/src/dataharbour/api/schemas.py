@@ -106,6 +106,13 @@ Progress = Annotated[
         examples=[{"stages_done": 1, "stages": 4, "tasks_done": 9, "tasks": 40}],
     ),
 ]
+Metrics = Annotated[
+    dict[str, Any],
+    Field(
+        description="What the driver's own processes used: `peak_memory_bytes`, `cpu_s`.",
+        examples=[{"peak_memory_bytes": 674_000_000, "cpu_s": 11.8}],
+    ),
+]
 
 
 class FailureResource(BaseModel):
@@ -145,6 +152,7 @@ class RunResource(BaseModel):
     duration_s: float | None
     failure: FailureResource | None
     progress: Progress | None
+    metrics: Metrics | None
     occasion: OccasionResource | None = Field(
         description="The date or partition that the run is for; null: none."
     )
@@ -265,6 +273,7 @@ class AttemptResource(BaseModel):
     exit_code: int | None
     failure: FailureResource | None
     progress: Progress | None
+    metrics: Metrics | None
     log_lines: int
 
 

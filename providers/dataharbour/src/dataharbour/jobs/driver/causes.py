@@ -11,7 +11,7 @@ import traceback
 
 _MAX_TEXT = 100_000  # the supervisor takes the secrets out, then cuts to what is kept
 _ERROR_LINE = re.compile(
-    r"(?:[A-Za-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Exit|Interrupt)): ?(.*)"
+    r"(?:[A-Za-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Exit|Interrupt))(?:: ?(.*))?$"
 )
 
 _MEMORY = re.compile(r"OutOfMemoryError|\bMemoryError\b|GC overhead limit|Cannot allocate memory")
@@ -54,6 +54,8 @@ def headline(error: BaseException) -> str:
     if condition:
         first = first.removeprefix(f"[{condition}]").strip()
         return f"{condition}{f' ({state})' if state else ''}: {first}"
+    if first and _deepest_java(error):
+        return first  # it begins with the name of the Java exception
     name = type(error).__name__
     return f"{name}: {first}" if first else name
 
@@ -111,7 +113,7 @@ def _last_error_line(text: str) -> str | None:
     for line in text.splitlines():
         match = _ERROR_LINE.match(line.strip())
         if match and match[1] != "PythonException":
-            found = f"{match[1]}: {match[2]}".rstrip(": ")
+            found = f"{match[1]}: {match[2] or ''}".rstrip(": ")
     return found
 
 
