@@ -301,6 +301,7 @@ class Attempt:
     exit_code: int | None
     failure: Failure | None
     progress: dict[str, Any] | None
+    metrics: dict[str, Any] | None
     log_lines: int
 
 
