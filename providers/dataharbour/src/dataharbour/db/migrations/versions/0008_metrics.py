@@ -6,8 +6,8 @@ from importlib.resources import files
 
 from alembic import op
 
-revision: str = "0006"
-down_revision: str | None = "0005"
+revision: str = "0008"
+down_revision: str | None = "0007"
 branch_labels: None = None
 depends_on: None = None
 
@@ -16,5 +16,5 @@ def upgrade() -> None:
     """Add the columns and the function that fills them."""
     connection = op.get_bind().connection.driver_connection
     assert connection is not None, "migrations run on a live connection"
-    sql = files("dataharbour.db.migrations") / "sql" / "0006_metrics.sql"
+    sql = files("dataharbour.db.migrations") / "sql" / "0008_metrics.sql"
     connection.execute(sql.read_text(encoding="utf-8"))
