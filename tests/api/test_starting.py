@@ -72,6 +72,7 @@ def test_the_run_has_exactly_the_fields_of_a_run(admin):
         "failure",
         "progress",
         "metrics",
+        "occasion",
         "labels",
         "links",
     ]
