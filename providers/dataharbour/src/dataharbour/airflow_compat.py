@@ -7,8 +7,10 @@ with the Airflow release we support.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -20,12 +22,22 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
 from airflow.configuration import conf
 from airflow.exceptions import AirflowNotFoundException
+from airflow.models.backfill import Backfill, BackfillDagRun
 from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.pool import Pool
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
 from fastapi import HTTPException, Request
+from sqlalchemy import and_, case, func, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from dataharbour.errors import ConfigError, NotAuthenticated, Unavailable
 from dataharbour.hooks.database import DataHarbourDatabaseHook
+from dataharbour.jobs.queueing import UNLIMITED, Facts, Slots, TaskKey
+
+_AT_WORK = ("queued", "running")  # states of tasks that the executor has
+_LOOK_AT = 1000  # rows of a queue: what stands further behind has no position
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,6 +127,198 @@ class AirflowAccess:
                 user=user,
             )
         )
+
+
+class AirflowQueues:
+    """What stands before tasks that wait: a few queries of Airflow's database for all of them."""
+
+    @_translated
+    def facts(self, keys: Collection[TaskKey]) -> dict[TaskKey, Facts]:
+        """What Airflow holds of these tasks, as far as it says why they wait.
+
+        Raises:
+            Unavailable: Airflow's database did not answer.
+        """
+        if not keys:
+            return {}
+        with create_session() as session:
+            runs = _dag_runs(session, keys)
+            dags = _dags(session, {key.dag_id for key in keys})
+            tasks = _tasks(session, keys)
+            active = _active_runs(session, dags)
+            queued = _queued_runs(session, dags)
+            pools = _Pools(session, tasks.values())
+            return {key: _facts(key, runs, dags, tasks, active, queued, pools) for key in keys}
+
+
+def _facts(
+    key: TaskKey,
+    runs: Mapping[tuple[str, str], Any],
+    dags: Mapping[str, Any],
+    tasks: Mapping[TaskKey, Any],
+    active: Mapping[tuple[str, int | None], int],
+    queued: Mapping[tuple[str, int | None], list[str]],
+    pools: _Pools,
+) -> Facts:
+    run, dag, task = runs.get(key[:2]), dags.get(key.dag_id), tasks.get(key)
+    facts = Facts(dag_paused=None if dag is None else bool(dag.is_paused))
+    if run is None or dag is None:
+        return replace(facts, dag_run=None if run is None else str(run.state))
+    group = (key.dag_id, run.backfill_id)
+    limit = dag.max_active_runs if run.backfill_id is None else run.backfill_max
+    line = queued.get(group, [])
+    facts = replace(
+        facts,
+        dag_run=str(run.state),
+        runs=None if limit is None else Slots(limit, active.get(group, 0)),
+        runs_before=line.index(key.dag_run_id) if key.dag_run_id in line else None,
+        of_backfill=run.backfill_id is not None,
+        backfill_paused=bool(run.backfill_paused),
+        alone=run.tasks <= 1,
+    )
+    if task is None:
+        return facts
+    return replace(
+        facts,
+        task=None if task.state is None else str(task.state),
+        pool=task.pool,
+        pool_slots=pools.slots.get(task.pool),
+        wants=task.pool_slots,
+        tasks_before=pools.before(task),
+        tasks=Slots(dag.max_active_tasks, run.active_tasks),
+        executor=pools.executor,
+    )
+
+
+def _dag_runs(session: Any, keys: Collection[TaskKey]) -> dict[tuple[str, str], Any]:
+    active = TaskInstance.state.in_(_AT_WORK)
+    rows = session.execute(
+        select(
+            DagRun.dag_id,
+            DagRun.run_id,
+            DagRun.state,
+            DagRun.backfill_id,
+            Backfill.max_active_runs.label("backfill_max"),
+            Backfill.is_paused.label("backfill_paused"),
+            func.count(TaskInstance.id).label("tasks"),
+            func.count(case((active, 1))).label("active_tasks"),
+        )
+        .join(Backfill, Backfill.id == DagRun.backfill_id, isouter=True)
+        .join(
+            TaskInstance,
+            and_(TaskInstance.dag_id == DagRun.dag_id, TaskInstance.run_id == DagRun.run_id),
+            isouter=True,
+        )
+        .where(tuple_(DagRun.dag_id, DagRun.run_id).in_({key[:2] for key in keys}))
+        .group_by(DagRun.id, Backfill.id)
+    )
+    return {(row.dag_id, row.run_id): row for row in rows}
+
+
+def _dags(session: Any, dag_ids: Collection[str]) -> dict[str, Any]:
+    columns = (
+        DagModel.dag_id,
+        DagModel.is_paused,
+        DagModel.max_active_runs,
+        DagModel.max_active_tasks,
+    )
+    rows = session.execute(
+        select(*columns).where(DagModel.dag_id.in_(dag_ids), DagModel.is_stale.is_(False))
+    )
+    return {row.dag_id: row for row in rows}
+
+
+def _tasks(session: Any, keys: Collection[TaskKey]) -> dict[TaskKey, Any]:
+    named = (
+        TaskInstance.dag_id,
+        TaskInstance.run_id,
+        TaskInstance.task_id,
+        TaskInstance.map_index,
+    )
+    said = (
+        TaskInstance.state,
+        TaskInstance.pool,
+        TaskInstance.pool_slots,
+        TaskInstance.priority_weight,
+        DagRun.logical_date,
+    )
+    rows = session.execute(
+        select(*named, *said)
+        .join(DagRun, and_(DagRun.dag_id == named[0], DagRun.run_id == named[1]))
+        .where(tuple_(*named).in_(map(tuple, keys)))
+    )
+    return {TaskKey(row.dag_id, row.run_id, row.task_id, row.map_index): row for row in rows}
+
+
+def _active_runs(session: Any, dag_ids: Collection[str]) -> dict[tuple[str, int | None], int]:
+    rows = session.execute(
+        select(DagRun.dag_id, DagRun.backfill_id, func.count(DagRun.id))
+        .where(DagRun.dag_id.in_(dag_ids), DagRun.state == "running")
+        .group_by(DagRun.dag_id, DagRun.backfill_id)
+    )
+    return {(dag_id, backfill_id): count for dag_id, backfill_id, count in rows}
+
+
+def _queued_runs(session: Any, dag_ids: Collection[str]) -> dict[tuple[str, int | None], list[str]]:
+    """The queued runs of each DAG and backfill, in the order in which the scheduler takes them."""
+    rows = session.execute(
+        select(DagRun.dag_id, DagRun.backfill_id, DagRun.run_id)
+        .join(BackfillDagRun, BackfillDagRun.dag_run_id == DagRun.id, isouter=True)
+        .where(DagRun.dag_id.in_(dag_ids), DagRun.state == "queued")
+        .order_by(
+            BackfillDagRun.sort_ordinal.nulls_first(),
+            DagRun.last_scheduling_decision.nulls_first(),
+            DagRun.run_after,
+        )
+        .limit(_LOOK_AT)
+    )
+    lines: dict[tuple[str, int | None], list[str]] = {}
+    for dag_id, backfill_id, run_id in rows:
+        lines.setdefault((dag_id, backfill_id), []).append(run_id)
+    return lines
+
+
+class _Pools:
+    """How full the pools of scheduled tasks are, and who waits in them."""
+
+    def __init__(self, session: Any, tasks: Iterable[Any]) -> None:
+        waiting_for = {task.pool for task in tasks if task.state == "scheduled"}
+        self.slots: dict[str, Slots] = {}
+        self.executor: Slots | None = None
+        self._lines: dict[str, list[tuple[Any, ...]]] = {pool: [] for pool in waiting_for}
+        if not waiting_for:
+            return
+        for name, stats in Pool.slots_stats(session=session).items():
+            total = UNLIMITED if stats["total"] == float("inf") else int(stats["total"])
+            used = 0 if total == UNLIMITED else int(stats["total"] - stats["open"])
+            self.slots[name] = Slots(total, used)
+        at_work = session.scalar(
+            select(func.count(TaskInstance.id)).where(TaskInstance.state.in_(_AT_WORK))
+        )
+        self.executor = Slots(conf.getint("core", "parallelism"), at_work or 0)
+        rows = session.execute(
+            select(TaskInstance.pool, TaskInstance.priority_weight, DagRun.logical_date)
+            .join(
+                DagRun,
+                and_(DagRun.dag_id == TaskInstance.dag_id, DagRun.run_id == TaskInstance.run_id),
+            )
+            .where(TaskInstance.state == "scheduled", TaskInstance.pool.in_(waiting_for))
+            .limit(_LOOK_AT)
+        )
+        for pool, weight, logical_date in rows:
+            self._lines[pool].append(_rank(weight, logical_date))
+
+    def before(self, task: Any) -> int | None:
+        """How many tasks come first in the pool; None where the scheduler leaves that open."""
+        line, own = self._lines.get(task.pool, []), _rank(task.priority_weight, task.logical_date)
+        if task.state != "scheduled" or line.count(own) != 1:
+            return None
+        return sum(rank < own for rank in line)
+
+
+def _rank(weight: int, logical_date: datetime | None) -> tuple[Any, ...]:
+    """The scheduler's order: by priority, then by date; runs without a date come last."""
+    return (-weight, logical_date is None, logical_date and logical_date.timestamp())
 
 
 @_translated

@@ -32,6 +32,7 @@ class DataHarbourPlugin(AirflowPlugin):
                 airflow_compat.base_url(), certificate=airflow_compat.server_certificate()
             ),
             load_settings=settings.load,
+            queues=airflow_compat.AirflowQueues(),
         )
         app = create_app(services)
         return [{"app": app, "url_prefix": "/dataharbour", "name": "DataHarbour API"}]

@@ -16,11 +16,13 @@ from dataharbour.api.schemas import (
     LogResource,
     OccasionResource,
     OutputResource,
+    QueueResource,
     RunResource,
 )
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.declared import JobSpec
 from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Occasion, Run
+from dataharbour.jobs.queueing import Queue
 from dataharbour.jobs.secrets import redact, redact_text
 
 ONE_OFF_DAG = "spark_job"
@@ -32,12 +34,13 @@ def dag_of(job: str | None) -> str:
     return ONE_OFF_DAG if job is None else f"job__{job}"
 
 
-def run_resource(run: Run, *, mount: str) -> RunResource:
+def run_resource(run: Run, *, mount: str, queue: Queue | None = None) -> RunResource:
     """A run.
 
     Args:
         run: as the database has it.
         mount: path of the API, e.g. ``/dataharbour``; the links start with it.
+        queue: why it waits.
     """
     here = f"{mount}/api/v1/runs/{run.id}"
     repeats = {"retry_of": f"{mount}/api/v1/runs/{run.retry_of}"} if run.retry_of else {}
@@ -60,6 +63,7 @@ def run_resource(run: Run, *, mount: str) -> RunResource:
         progress=run.progress,
         metrics=run.metrics,
         occasion=_occasion(run.occasion),
+        queue=None if queue is None else queue_resource(queue),
         labels=dict(run.labels),
         links={
             "self": here,
@@ -170,6 +174,16 @@ def _failure(failure: Failure | None) -> FailureResource | None:
         return None
     return FailureResource.model_validate(
         {"class": failure.failure_class, "message": failure.message}
+    )
+
+
+def queue_resource(queue: Queue) -> QueueResource:
+    """Why a run waits."""
+    return QueueResource(
+        reason=queue.reason,
+        message=queue.message,
+        position=queue.position,
+        until=_utc(queue.until),
     )
 
 

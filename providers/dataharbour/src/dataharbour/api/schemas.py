@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.model import Desired, Detail, FailureClass, State
 from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
+from dataharbour.jobs.queueing import Reason
 
 MAX_DEPTH = 64
 
@@ -133,6 +134,15 @@ class OccasionResource(BaseModel):
     partition_key: str | None
 
 
+class QueueResource(BaseModel):
+    """Why a run waits."""
+
+    reason: Reason
+    message: str = Field(description="For people, e.g. `the pool small: 2 of 2 slots in use`.")
+    position: int | None = Field(description="1 is the next one; null: the order is not known.")
+    until: datetime | None = Field(description="When the wait is over, where that is known.")
+
+
 class RunResource(BaseModel):
     """A run."""
 
@@ -155,6 +165,9 @@ class RunResource(BaseModel):
     metrics: Metrics | None
     occasion: OccasionResource | None = Field(
         description="The date or partition that the run is for; null: none."
+    )
+    queue: QueueResource | None = Field(
+        description="Why it is QUEUED; null: it is not, or was not asked (answers of POST)."
     )
     labels: dict[str, str]
     links: dict[str, str]

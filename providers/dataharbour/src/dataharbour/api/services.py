@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 
@@ -17,9 +18,12 @@ from dataharbour.api.changes import Changes
 from dataharbour.api.database import Database
 from dataharbour.api.places import Places
 from dataharbour.api.problems import NotConfigured
+from dataharbour.api.queues import NotAsked, Queues, queues_of
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.declared import DeclaredJobs, load_jobs
 from dataharbour.jobs.definitions import DefinitionStore
+from dataharbour.jobs.model import Run
+from dataharbour.jobs.queueing import Queue
 from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
 
@@ -39,6 +43,7 @@ class Services:
         airflow: Airflow's REST API.
         load_settings: reads the section [dataharbour]; may raise `ConfigError`.
         now: aware UTC.
+        queues: what Airflow holds of tasks that wait.
     """
 
     access: Access
@@ -46,6 +51,7 @@ class Services:
     airflow: AirflowRest
     load_settings: Callable[[], Settings]
     now: Callable[[], datetime] = utc_now
+    queues: Queues = field(default_factory=NotAsked)
 
     @cached_property
     def runs(self) -> RunStore:
@@ -90,6 +96,10 @@ class Services:
     def catalog(self) -> Catalog:
         """The declared jobs, with where each comes from."""
         return read_catalog(self.jobs, self.definitions, self.settings)
+
+    def queues_of(self, *runs: Run) -> dict[UUID, Queue]:
+        """Why those of the runs wait that do. Asks databases: never in the loop."""
+        return queues_of(self.queues, runs, now=self.now())
 
     async def close(self) -> None:
         """Give connections back."""

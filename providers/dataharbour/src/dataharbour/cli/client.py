@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -99,13 +99,28 @@ class Client:
         given = {name: value for name, value in body.items() if value is not None}
         return self._send("POST", path, json=given).json()
 
-    def start(self, path: str, body: Mapping[str, Any], *, key: str) -> Any:
-        """POST what starts a run; sent again with the same key while the server is away."""
+    def start(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        key: str,
+        on_wait: Callable[[Unavailable], None] = lambda _: None,
+    ) -> Any:
+        """POST what starts a run; sent again with the same key while the server is away.
+
+        Args:
+            path: below ``/api/v1``.
+            body: of the request.
+            key: its Idempotency-Key.
+            on_wait: told why each time that it will be sent again.
+        """
         headers = {"Idempotency-Key": key}
         for wait_s in RETRIES_S:
             try:
                 return self._send("POST", path, json=dict(body), headers=headers).json()
-            except Unavailable:
+            except Unavailable as why:
+                on_wait(why)
                 time.sleep(wait_s)
         return self._send("POST", path, json=dict(body), headers=headers).json()
 

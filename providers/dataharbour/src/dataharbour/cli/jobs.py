@@ -13,7 +13,7 @@ import typer
 from dataharbour.cli import show
 from dataharbour.cli.exits import Exit
 from dataharbour.cli.show import Form, Output
-from dataharbour.errors import JobFailed, NotFound
+from dataharbour.errors import JobFailed, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from dataharbour.cli.client import Client
@@ -82,7 +82,7 @@ def submit(
         body |= {"application": application, **one_off}
     else:
         raise typer.BadParameter("name a job, or an --application (one of them).")
-    run = client.start(path, body, key=key or uuid4().hex)
+    run = client.start(path, body, key=key or uuid4().hex, on_wait=_Patience())
     _started(client, run, follow=follow, as_json=as_json)
 
 
@@ -142,6 +142,8 @@ def show_(
     if as_json:
         show.json_document(found)
         return
+    if found.get("queue"):
+        found = {**found, "queue": _waiting(found["queue"])}
     for name, value in found.items():
         if value not in (None, {}, []) and name not in {"links", "definition"}:
             sys.stdout.write(f"{name:12}  {_text(value)}\n")
@@ -214,7 +216,9 @@ def retry(
     from dataharbour.cli.client import load_client
 
     client = load_client()
-    started = client.start(f"runs/{_segment(run)}:retry", {}, key=key or uuid4().hex)
+    started = client.start(
+        f"runs/{_segment(run)}:retry", {}, key=key or uuid4().hex, on_wait=_Patience()
+    )
     _started(client, started, follow=follow, as_json=output is Form.JSON)
 
 
@@ -235,7 +239,9 @@ def repair(
     from dataharbour.cli.client import load_client
 
     client = load_client()
-    started = client.start(f"runs/{_segment(run)}:repair", {}, key=key or uuid4().hex)
+    started = client.start(
+        f"runs/{_segment(run)}:repair", {}, key=key or uuid4().hex, on_wait=_Patience()
+    )
     _started(client, started, follow=follow, as_json=output is Form.JSON)
 
 
@@ -318,6 +324,18 @@ def _started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: b
     _say(f"The run succeeded after {ended['duration_s'] or 0:.1f} s.")
 
 
+class _Patience:
+    """Says why a run cannot be started yet, once for each reason."""
+
+    def __init__(self) -> None:
+        self._said: str | None = None
+
+    def __call__(self, why: Unavailable) -> None:
+        if why.problem != self._said:
+            self._said = why.problem
+            _say(f"{_first_line(why.problem)} Trying again for about a minute.")
+
+
 def _first_line(text: str) -> str:
     return text.split("\n", 1)[0][:500]
 
@@ -331,6 +349,8 @@ def _follow(client: Client, run_id: str, *, write: Callable[[Mapping[str, Any]],
                 for line in event.data["items"]:
                     write(line)
                 sys.stdout.flush()
+            elif event.name == "queue":
+                _say(f"-- waiting: {_waiting(event.data)}")
             elif event.name == "state" and event.data != state:
                 state = event.data
                 fine = "" if state["detail"] == state["state"] else f" ({state['detail'].lower()})"
@@ -433,6 +453,12 @@ def _attempt_row(attempt: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _moment(at: str | None) -> str:
     return f"{at[:19]}Z" if at else ""
+
+
+def _waiting(queue: Mapping[str, Any]) -> str:
+    """Why a run waits, and how long."""
+    place = f" (number {queue['position']})" if queue["position"] else ""
+    return f"{queue['message']}{place}"
 
 
 def _text(value: Any) -> str:

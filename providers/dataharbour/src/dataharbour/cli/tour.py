@@ -51,7 +51,8 @@ def follow(client: Client, run_id: str, report: Report, *, timeout_s: float) -> 
     run: Mapping[str, Any] = {"ended_at": None}
     try:
         for run in client.watch(run_id, timeout_s=timeout_s):
-            report.waiting(JOB, str(run["detail"]).lower())
+            queue = run.get("queue")
+            report.waiting(JOB, queue["message"] if queue else str(run["detail"]).lower())
     except DataHarbourError as error:
         raise type(error)(error.problem, f"{error.remedy} {goes_on}") from error
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -9,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from dataharbour.api.access import CallerDep
-from dataharbour.api.resources import log_resource
+from dataharbour.api.resources import log_resource, queue_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
 from dataharbour.api.schemas import LogResource
 from dataharbour.api.services import Services, ServicesDep
@@ -25,9 +26,11 @@ from dataharbour.api.streams import (
     stream_responses,
     the_end,
 )
-from dataharbour.jobs.model import Detail, Run
+from dataharbour.jobs.model import Detail, Run, State
+from dataharbour.jobs.queueing import Queue
 
 PAGE_LINES = 1000
+ASK_AGAIN_S = 2.0  # why a run waits
 
 router = APIRouter(tags=["runs"])
 
@@ -49,8 +52,8 @@ async def get_log(
     """Log lines of all attempts, oldest first.
 
     With `Accept: text/event-stream`: events `lines` with `items` as in a page
-    while the log grows, `state` when the run's state changes, and one event
-    `end` when the run is over.
+    while the log grows, `state` when the run's state changes, `queue` when it
+    waits and the reason changes, and one event `end` when the run is over.
     """
     run = await run_in_threadpool(visible_run, services, caller, run_id)
     if EVENT_STREAM not in accept:
@@ -68,10 +71,13 @@ class _LogReader:
     """What a log has got since the last look, and how its run stands."""
 
     def __init__(self, services: Services, run_id: UUID, cursor: str | None) -> None:
+        self._services = services
         self._runs = services.runs
         self._run_id = run_id
         self._cursor = cursor
         self._told: Detail | None = None
+        self._waits: Queue | None = None
+        self._asked_at = 0.0
 
     def __call__(self) -> News:
         """Look once."""
@@ -84,7 +90,18 @@ class _LogReader:
             lines = event("lines", {"items": items}, event_id=page.next or END)
         if page.complete:
             return News(lines + self._state(run) + the_end(), over=True)
-        return News(self._state(run) + lines, more=len(page.items) == PAGE_LINES)
+        return News(self._state(run) + self._queue(run) + lines, more=len(page.items) == PAGE_LINES)
+
+    def _queue(self, run: Run) -> str:
+        """Why the run waits, when that has changed since it was last told."""
+        if run.state is not State.QUEUED or time.monotonic() < self._asked_at + ASK_AGAIN_S:
+            return ""
+        self._asked_at = time.monotonic()
+        queue = self._services.queues_of(run).get(run.id)
+        if queue is None or queue == self._waits:
+            return ""
+        self._waits = queue
+        return event("queue", queue_resource(queue).model_dump(mode="json"))
 
     def _state(self, run: Run) -> str:
         if run.detail is self._told:

@@ -146,7 +146,8 @@ async def get_run(
     run = await run_in_threadpool(visible_run, services, caller, run_id)
     if wait and not terminal(run.detail):
         run = await _ended(services, run, timeout_s=min(wait, MAX_WAIT_S))
-    resource = run_resource(run, mount=request.scope.get("root_path", ""))
+    queue = (await run_in_threadpool(services.queues_of, run)).get(run.id)
+    resource = run_resource(run, mount=request.scope.get("root_path", ""), queue=queue)
     headers = {"ETag": etag(run, resource), "Cache-Control": "private, no-cache"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -186,7 +187,11 @@ def _page(
     )
     page = services.runs.list(wanted, limit=narrowed.limit, cursor=narrowed.cursor)
     mount = request.scope.get("root_path", "")
-    found = RunList(items=[run_resource(run, mount=mount) for run in page.items], next=page.next)
+    queues = services.queues_of(*page.items)
+    found = RunList(
+        items=[run_resource(run, mount=mount, queue=queues.get(run.id)) for run in page.items],
+        next=page.next,
+    )
     # Written here: FastAPI would check each run of the page a second time.
     return Response(found.model_dump_json(), media_type="application/json")
 
