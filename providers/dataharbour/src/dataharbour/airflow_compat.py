@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import bearer_scheme, get_user
 from airflow.configuration import conf
 from airflow.exceptions import AirflowNotFoundException
+from airflow.jobs.job import Job
 from airflow.models.backfill import Backfill, BackfillDagRun
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
@@ -37,6 +38,7 @@ from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.jobs.queueing import UNLIMITED, Facts, Slots, TaskKey
 
 _AT_WORK = ("queued", "running")  # states of tasks that the executor has
+_HEARD_OF = timedelta(seconds=60)  # twice what Airflow itself allows a scheduler
 _LOOK_AT = 1000  # rows of a queue: what stands further behind has no position
 
 P = ParamSpec("P")
@@ -295,7 +297,8 @@ class _Pools:
         at_work = session.scalar(
             select(func.count(TaskInstance.id)).where(TaskInstance.state.in_(_AT_WORK))
         )
-        self.executor = Slots(conf.getint("core", "parallelism"), at_work or 0)
+        each = conf.getint("core", "parallelism")  # what one scheduler hands out
+        self.executor = Slots(each * _schedulers(session), at_work or 0)
         rows = session.execute(
             select(TaskInstance.pool, TaskInstance.priority_weight, DagRun.logical_date)
             .join(
@@ -314,6 +317,17 @@ class _Pools:
         if task.state != "scheduled" or line.count(own) != 1:
             return None
         return sum(rank < own for rank in line)
+
+
+def _schedulers(session: Any) -> int:
+    """How many schedulers were heard of lately; at least one."""
+    lately = datetime.now(UTC) - _HEARD_OF
+    alive = session.scalar(
+        select(func.count(Job.id)).where(
+            Job.job_type == "SchedulerJob", Job.state == "running", Job.latest_heartbeat > lately
+        )
+    )
+    return max(1, alive or 0)
 
 
 def _rank(weight: int, logical_date: datetime | None) -> tuple[Any, ...]:

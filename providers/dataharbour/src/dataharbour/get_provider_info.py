@@ -24,7 +24,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("dataharbour.operators.spark_job"),
         "triggers": _modules("dataharbour.triggers.run"),
         "connection-types": [_DATABASE, _LAKE, _SPARK_CONNECT],
-        "extra-links": ["dataharbour.links.run.RunLink", "dataharbour.links.run.RunLogLink"],
+        "extra-links": [
+            "dataharbour.links.run.RunLink",
+            "dataharbour.links.run.RunLogLink",
+            "dataharbour.links.run.SparkUiLink",
+        ],
         "config": {"dataharbour": {"description": _CONFIG_DESCRIPTION, "options": _OPTIONS}},
     }
 

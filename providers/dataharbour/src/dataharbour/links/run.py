@@ -34,6 +34,16 @@ class RunLogLink(BaseOperatorLink):
         return f"{run_path(operator.run_id)}/logs" if getattr(operator, "run_id", None) else ""
 
 
+class SparkUiLink(BaseOperatorLink):
+    """Spark's own pages on the driver, or on the server that it uses; there while that runs."""
+
+    name = "Spark UI"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """Their address, or nothing where the backend has none."""
+        return getattr(operator, "ui_url", None) or ""
+
+
 def run_path(run_id: str) -> str:
     """Path of a run on Airflow's server.
 

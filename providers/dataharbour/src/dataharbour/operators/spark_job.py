@@ -32,7 +32,7 @@ from dataharbour.errors import (
     NotFound,
 )
 from dataharbour.jobs.model import AttemptState, Detail, FailureClass, Output, Run, RunRequest
-from dataharbour.links.run import RunLink, RunLogLink
+from dataharbour.links.run import RunLink, RunLogLink, SparkUiLink
 from dataharbour.operators.failures import ATTEMPT_FAILED, RunFailed, retry_policy
 from dataharbour.operators.submit_arguments import (
     labels_with_name,
@@ -109,7 +109,7 @@ class SparkJobOperator(BaseOperator):
         "application_args",
         "name",
     )
-    operator_extra_links = (RunLink(), RunLogLink())
+    operator_extra_links = (RunLink(), RunLogLink(), SparkUiLink())
     ui_color = "#e8f1fa"
 
     @with_submit_arguments
@@ -158,6 +158,7 @@ class SparkJobOperator(BaseOperator):
         self.application_args = submit.application_args
         self.name = submit.name
         self.run_id: str | None = None
+        self.ui_url: str | None = None
         self._caller: Caller | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -181,6 +182,7 @@ class SparkJobOperator(BaseOperator):
             except _FINAL as error:
                 refuse(site, error, caller=caller)
                 raise AirflowFailException(str(error)) from None
+            self.ui_url = attempt.ui_url
             self.log.info("Run %s, attempt %d on %s", run.id, attempt.number, run.backend)
             return self._wait(context, site, run, attempt)
 
@@ -195,7 +197,7 @@ class SparkJobOperator(BaseOperator):
             site = site_of_task()
             attempt = site.store.attempt_state(UUID(event["attempt_id"]))
             run = site.store.get(attempt.run_id)
-            self.run_id = str(run.id)
+            self.run_id, self.ui_url = str(run.id), attempt.ui_url
             tail = self._tail(site, run, cursor=event["cursor"], lines_left=event["lines_left"])
             with Gate.of(run, site.lake, site.settings.include_dir) as gate:
                 with self._group("Driver log, continued"):
