@@ -1,7 +1,7 @@
 """Write the reference pages that come from the code: python docs/reference/generate.py [--check].
 
 `job-files.md` comes from include/schemas/job.schema.json and the list of Spark settings a job may
-set, `jobs-api.md` from the API's OpenAPI document.
+set, `api.md` from the API's OpenAPI document.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from api_page import api
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -33,28 +35,6 @@ def job_files() -> str:
     return "\n".join(lines) + "\n"
 
 
-def jobs_api() -> str:
-    """The page about the REST API."""
-    from dataharbour.api.app import create_app
-
-    document = create_app(SimpleNamespace(access=None)).openapi()
-    lines = [
-        "# Jobs API",
-        "",
-        "Below `/dataharbour` in Airflow's API server. Send `Authorization: Bearer TOKEN`, with a",
-        "token from `POST /auth/token`. A failure is `application/problem+json` with `code`,",
-        "`detail`, `remedy` and `errors`. To try out: `/dataharbour/docs`, `/dataharbour/redoc`.",
-        "",
-        "| call | does |",
-        "|---|---|",
-    ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            text = (operation.get("description") or operation["summary"]).split("\n")[0]
-            lines.append(f"| `{method.upper()} {path}` | {text} |")
-    return "\n".join(lines) + "\n"
-
-
 def _fields(schema: dict[str, Any]) -> list[str]:
     required = set(schema.get("required", []))
     lines = ["| field | default | meaning |", "|---|---|---|"]
@@ -66,7 +46,7 @@ def _fields(schema: dict[str, Any]) -> list[str]:
     return lines
 
 
-PAGES = {"job-files.md": job_files, "jobs-api.md": jobs_api}
+PAGES = {"job-files.md": job_files, "api.md": api}
 
 
 def main() -> int:

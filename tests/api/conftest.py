@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -136,8 +139,41 @@ class Server:
         headers = {"Authorization": f"Bearer {role}"} if role else {}
         headers |= options.pop("headers", {})
         return httpx.Client(
-            base_url=self.url, headers=headers, trust_env=False, timeout=30, **options
+            base_url=self.url,
+            headers=headers,
+            trust_env=False,
+            timeout=30,
+            event_hooks={"response": [problem_is_documented]},
+            **options,
         )
+
+
+def problem_is_documented(answer: httpx.Response) -> None:
+    """Every problem that any test meets is among those that OpenAPI and api.md name."""
+    if answer.headers.get("content-type") != "application/problem+json":
+        return
+    answer.read()
+    path = answer.request.url.path.removeprefix(MOUNT)
+    for pattern, operations in documented_paths():
+        operation = operations.get(answer.request.method.lower())
+        if operation and pattern.fullmatch(path):
+            codes = [
+                code
+                for status, described in operation["responses"].items()
+                if status in {"default", str(answer.status_code)}
+                for code in described.get("x-codes", ())
+            ]
+            assert answer.json()["code"] in codes, (path, answer.status_code, answer.json())
+            return
+
+
+@cache
+def documented_paths() -> list[tuple[re.Pattern[str], dict[str, Any]]]:
+    paths = create_app(SimpleNamespace(access=None)).openapi()["paths"]
+    return [
+        (re.compile(re.sub(r"{[a-z_]+}", "[^/]+?", path)), operations)
+        for path, operations in paths.items()
+    ]
 
 
 @pytest.fixture

@@ -39,6 +39,25 @@ def test_every_setting_is_documented():
     assert [f.name for f in fields(Settings) if f"| `{f.name}` |" not in page] == []
 
 
+def test_every_address_and_every_error_code_of_the_api_is_documented():
+    from types import SimpleNamespace
+
+    from dataharbour.api.answers import public_problems
+    from dataharbour.api.app import create_app
+
+    page = (ROOT / "docs/reference/api.md").read_text()
+    document = create_app(SimpleNamespace(access=None)).openapi()
+    assert [kind.code for kind in public_problems() if f"| `{kind.code}` |" not in page] == []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert f"\n## {method.upper()} {path}\n" in page
+            if path.startswith("/api/v1/"):
+                assert "x-codes" in operation["responses"]["default"]
+            for answer in operation["responses"].values():
+                named = answer.get("x-codes", ())
+                assert [code for code in named if f"`{code}`" not in page] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 from bench_platform import ROOT, BenchPlatform, bench_platform
+from lists import list_figures
 from measure import pss_bytes
 
 from dataharbour.platform import launch
@@ -37,6 +38,7 @@ def jobs(runs: int) -> dict[str, Any]:
             **seen(platform, runs=runs),
             **cancelling(platform, runs=max(runs, 20)),
             **waiting(platform),
+            **list_figures(platform),  # last: it fills the table
         }
 
 

@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from dataharbour.api import problems
+from dataharbour.api.answers import common_problems
 from dataharbour.api.body_limit import BodyLimit
 from dataharbour.api.guard import OPEN_PATHS, Guard
 from dataharbour.api.routes import (
@@ -28,7 +29,6 @@ from dataharbour.api.routes import (
     runs,
     sign_in,
 )
-from dataharbour.api.schemas import Problem
 from dataharbour.api.services import Services
 from dataharbour.errors import DataHarbourError
 
@@ -76,7 +76,7 @@ def _versioned() -> APIRouter:
     router = APIRouter(
         prefix="/api/v1",
         dependencies=[Depends(bearer)],
-        responses={"default": {"model": Problem, "description": "A failure."}},
+        responses=common_problems(),
     )
     for part in (jobs, definitions, runs, history, changing, repairing, logs, dashboard):
         router.include_router(part.router)

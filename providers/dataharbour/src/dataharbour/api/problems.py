@@ -106,7 +106,12 @@ RETRY_LIMITED_S = 10  # what one has too many of ends in its own time
 
 def status_of(error: DataHarbourError) -> int:
     """The HTTP status of an error: that of its closest class in `STATUS`."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[DataHarbourError]) -> int:
+    """The HTTP status of a class of errors."""
+    return next(STATUS[each] for each in kind.__mro__ if each in STATUS)
 
 
 def problem_response(

@@ -11,11 +11,13 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Submission, accept_run
 from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.answers import problems
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.problems import InvalidRequest
 from dataharbour.api.resources import ONE_OFF_DAG, dag_of, run_resource
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.routes.starting import (
+    NOT_STARTED,
     REPLAYED_RESPONSE,
     IdempotencyKey,
     accepted,
@@ -24,7 +26,7 @@ from dataharbour.api.routes.starting import (
 )
 from dataharbour.api.schemas import CancelRun, RunResource
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import Conflict
+from dataharbour.errors import Conflict, RunNotFound, Stale
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.model import Detail, Run, State, request_of
 from dataharbour.jobs.states import terminal
@@ -39,7 +41,11 @@ _TAG = re.compile(r'(?:W/)?"?([0-9]{1,9})(?:-[0-9a-f]{8})?"?')  # see `starting.
 router = APIRouter(prefix="/runs", tags=["runs"])
 
 
-@router.post("/{run_id}:cancel", status_code=202)
+@router.post(
+    "/{run_id}:cancel",
+    status_code=202,
+    responses=problems(RunNotFound, Conflict, Stale),
+)
 def cancel_run(
     run_id: str,
     request: Request,
@@ -70,7 +76,10 @@ def cancel_run(
 
 
 @router.post(
-    "/{run_id}:retry", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE
+    "/{run_id}:retry",
+    status_code=202,
+    response_model=RunResource,
+    responses=REPLAYED_RESPONSE | problems(RunNotFound, *NOT_STARTED),
 )
 async def retry_run(
     run_id: str,

@@ -10,15 +10,31 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.answers import problems
 from dataharbour.api.catalog import etag_of
 from dataharbour.api.documents import JSON, YAML, read_document
 from dataharbour.api.preconditions import check_change
-from dataharbour.api.problems import InvalidFields, InvalidRequest
+from dataharbour.api.problems import (
+    InvalidFields,
+    InvalidRequest,
+    PreconditionRequired,
+    UnsupportedMedia,
+)
 from dataharbour.api.resources import dag_of
 from dataharbour.api.routes.jobs import described, no_such_job
 from dataharbour.api.schemas import JobDetail
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import Conflict
+from dataharbour.errors import (
+    ApplicationNotAllowed,
+    ApplicationNotFound,
+    ConfigError,
+    Conflict,
+    ConfNotAllowed,
+    JobInvalid,
+    JobNotFound,
+    SecretInRequest,
+    Stale,
+)
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.declared import breaches_of, check_document
 from dataharbour.jobs.definitions import Definition
@@ -56,7 +72,21 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 @router.put(
     "/{name}",
     response_model=JobDetail,
-    responses={201: {"model": JobDetail, "description": "Created."}},
+    responses=problems(
+        JobNotFound,
+        DeclaredElsewhere,
+        Conflict,
+        Stale,
+        PreconditionRequired,
+        UnsupportedMedia,
+        ConfigError,
+        JobInvalid,
+        ConfNotAllowed,
+        SecretInRequest,
+        ApplicationNotFound,
+        ApplicationNotAllowed,
+    )
+    | {201: {"model": JobDetail, "description": "Created."}},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -83,7 +113,11 @@ async def put_job(
     )
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete(
+    "/{name}",
+    status_code=204,
+    responses=problems(JobNotFound, DeclaredElsewhere, Conflict, Stale, PreconditionRequired),
+)
 def delete_job(
     name: Name,
     services: ServicesDep,

@@ -69,9 +69,10 @@ def schema_of(app: FastAPI) -> dict[str, Any]:
     schema = app.openapi()
     for operations in schema["paths"].values():
         for operation in operations.values():
-            content = operation["responses"].get("default", {}).get("content", {})
-            if "application/json" in content:
-                content["application/problem+json"] = content.pop("application/json")
+            for status, answer in operation["responses"].items():
+                content = answer.get("content", {})
+                if status >= "4" and "application/json" in content:  # "default" as well
+                    content["application/problem+json"] = content.pop("application/json")
     return schema
 
 

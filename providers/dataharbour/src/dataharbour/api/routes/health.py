@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
+from dataharbour.api.answers import problems
 from dataharbour.api.problems import problem_response
 from dataharbour.api.services import ServicesDep
 from dataharbour.errors import Unavailable
@@ -32,7 +33,7 @@ async def livez() -> dict[str, str]:
     return {"status": "healthy"}
 
 
-@router.get("/readyz", response_model=dict[str, str])
+@router.get("/readyz", response_model=dict[str, str], responses=problems(Unavailable))
 def readyz(services: ServicesDep) -> JSONResponse:
     """The API can do its work: its database answers. 503 otherwise."""
     if services.database.answers():

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from dataharbour.api.access import CallerDep
+from dataharbour.api.answers import problems
 from dataharbour.api.resources import attempt_resource, event_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
 from dataharbour.api.schemas import AttemptList, EventList
@@ -25,6 +26,7 @@ from dataharbour.api.streams import (
     stream_responses,
     the_end,
 )
+from dataharbour.errors import ConfigError, LimitReached, RunNotFound
 
 PAGE_EVENTS = 1000
 
@@ -34,7 +36,8 @@ router = APIRouter(tags=["runs"])
 @router.get(
     "/runs/{run_id}/events",
     response_model=EventList,
-    responses=stream_responses('id: 42\\nevent: change\\ndata: {"kind": "run.changed", ...}\\n\\n'),
+    responses=problems(RunNotFound, ConfigError, LimitReached)
+    | stream_responses('id: 42\\nevent: change\\ndata: {"kind": "run.changed", ...}\\n\\n'),
 )
 async def list_events(
     run_id: str,
@@ -64,7 +67,7 @@ async def list_events(
     return event_stream(services, run.id, _EventReader(services, run.id, start), user=caller.name)
 
 
-@router.get("/runs/{run_id}/attempts")
+@router.get("/runs/{run_id}/attempts", responses=problems(RunNotFound))
 def list_attempts(run_id: str, services: ServicesDep, caller: CallerDep) -> AttemptList:
     """How often the application was started, and how each of these ended; oldest first."""
     run = visible_run(services, caller, run_id)

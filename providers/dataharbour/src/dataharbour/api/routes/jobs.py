@@ -11,10 +11,12 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Submission, accept_run
 from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.answers import problems
 from dataharbour.api.catalog import Catalog
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.resources import broken_job_resource, dag_of, job_resource
 from dataharbour.api.routes.starting import (
+    NOT_STARTED,
     REPLAYED_RESPONSE,
     IdempotencyKey,
     accepted,
@@ -29,7 +31,7 @@ from dataharbour.api.schemas import (
     Text,
 )
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import Conflict, JobNotFound
+from dataharbour.errors import Conflict, JobInvalid, JobNotFound
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.declared import DeclaredJobs
 
@@ -67,7 +69,7 @@ def list_jobs(
     )
 
 
-@router.get("/{name}")
+@router.get("/{name}", responses=problems(JobNotFound))
 def get_job(
     name: str, request: Request, response: Response, services: ServicesDep, caller: CallerDep
 ) -> JobDetail:
@@ -81,7 +83,10 @@ def get_job(
 
 
 @router.post(
-    "/{name}/runs", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE
+    "/{name}/runs",
+    status_code=202,
+    response_model=RunResource,
+    responses=REPLAYED_RESPONSE | problems(JobNotFound, JobBroken, JobInvalid, *NOT_STARTED),
 )
 async def start_job(
     name: str,

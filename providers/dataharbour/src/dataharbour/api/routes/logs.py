@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from dataharbour.api.access import CallerDep
+from dataharbour.api.answers import problems
 from dataharbour.api.resources import log_resource, queue_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
 from dataharbour.api.schemas import LogResource
@@ -26,6 +27,7 @@ from dataharbour.api.streams import (
     stream_responses,
     the_end,
 )
+from dataharbour.errors import ConfigError, LimitReached, RunNotFound
 from dataharbour.jobs.model import Detail, Run, State
 from dataharbour.jobs.queueing import Queue
 
@@ -38,7 +40,8 @@ router = APIRouter(tags=["runs"])
 @router.get(
     "/runs/{run_id}/logs",
     response_model=LogResource,
-    responses=stream_responses('id: 1.42\\nevent: lines\\ndata: {"items": [...]}\\n\\n'),
+    responses=problems(RunNotFound, ConfigError, LimitReached)
+    | stream_responses('id: 1.42\\nevent: lines\\ndata: {"items": [...]}\\n\\n'),
 )
 async def get_log(
     run_id: str,

@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import REFUSALS
 from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.airflow_rest import RefusedByAirflow
+from dataharbour.api.answers import problems
 from dataharbour.api.resources import ONE_OFF_DAG, run_resource
 from dataharbour.api.routes.changing import version_of
 from dataharbour.api.routes.runs import visible_run
@@ -23,7 +25,7 @@ from dataharbour.api.routes.starting import (
 )
 from dataharbour.api.schemas import RunList, RunResource
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import Conflict, RunNotFound
+from dataharbour.errors import Conflict, IdempotencyConflict, RunNotFound, Stale
 from dataharbour.jobs.model import Detail, Run
 from dataharbour.jobs.repairing import check_repairable
 
@@ -39,7 +41,11 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 
 
 @router.post(
-    "/{run_id}:repair", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE
+    "/{run_id}:repair",
+    status_code=202,
+    response_model=RunResource,
+    responses=REPLAYED_RESPONSE
+    | problems(RunNotFound, Conflict, Stale, IdempotencyConflict, RefusedByAirflow),
 )
 async def repair_run(
     run_id: str,
@@ -70,7 +76,7 @@ async def repair_run(
     return accepted(request, successor, replayed=replayed, key=key)
 
 
-@router.get("/{run_id}/repairs", response_model=RunList)
+@router.get("/{run_id}/repairs", response_model=RunList, responses=problems(RunNotFound))
 def list_repairs(
     run_id: str, request: Request, services: ServicesDep, caller: CallerDep
 ) -> Response:

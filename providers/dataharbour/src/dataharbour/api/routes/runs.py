@@ -15,12 +15,14 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Submission, accept_run
 from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.answers import problems
 from dataharbour.api.changes import server_stops, wait_for
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.problems import InvalidRequest
 from dataharbour.api.resources import ONE_OFF_DAG, run_resource
 from dataharbour.api.routes.jobs import visible_jobs
 from dataharbour.api.routes.starting import (
+    NOT_STARTED,
     REPLAYED_RESPONSE,
     IdempotencyKey,
     accepted,
@@ -30,7 +32,7 @@ from dataharbour.api.routes.starting import (
 )
 from dataharbour.api.schemas import RunList, RunResource, StartRun, Text
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import RunNotFound
+from dataharbour.errors import ConfigError, ConfNotAllowed, JobNotFound, RunNotFound
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import Run, RunFilter, RunRequest, State
@@ -85,7 +87,7 @@ class Narrowed:
     limit: Limit = 100
 
 
-@router.get("/runs", response_model=RunList)
+@router.get("/runs", response_model=RunList, responses=problems(ConfigError))
 def list_runs(
     request: Request,
     services: ServicesDep,
@@ -97,7 +99,11 @@ def list_runs(
     return _page(request, services, caller, narrowed, job=job)
 
 
-@router.get("/jobs/{name}/runs", response_model=RunList)
+@router.get(
+    "/jobs/{name}/runs",
+    response_model=RunList,
+    responses=problems(JobNotFound, ConfigError),
+)
 def list_runs_of_job(
     name: str,
     request: Request,
@@ -110,7 +116,12 @@ def list_runs_of_job(
     return _page(request, services, caller, narrowed, job=name)
 
 
-@router.post("/runs", status_code=202, response_model=RunResource, responses=REPLAYED_RESPONSE)
+@router.post(
+    "/runs",
+    status_code=202,
+    response_model=RunResource,
+    responses=REPLAYED_RESPONSE | problems(ConfigError, ConfNotAllowed, *NOT_STARTED),
+)
 async def start_run(
     body: StartRun,
     request: Request,
@@ -128,7 +139,15 @@ async def start_run(
 @router.get(
     "/runs/{run_id}",
     response_model=RunResource,
-    responses={304: {"description": "It is as the ETag in `If-None-Match` says."}},
+    responses=problems(RunNotFound)
+    | {
+        200: {
+            "headers": {
+                "ETag": {"description": "Of all that is shown.", "schema": {"type": "string"}}
+            }
+        },
+        304: {"description": "It is as an ETag in `If-None-Match` says."},
+    },
 )
 async def get_run(
     run_id: str,

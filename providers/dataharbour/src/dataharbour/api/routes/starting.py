@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
 from fastapi import Header, Request
 from pydantic import StringConstraints
 from starlette.responses import JSONResponse
 
+from dataharbour import errors
+from dataharbour.api.airflow_rest import DagNotReady, RefusedByAirflow
+from dataharbour.api.answers import Kind, Responses, header
 from dataharbour.api.resources import run_resource
 from dataharbour.api.schemas import RunResource
 from dataharbour.jobs.model import Run
@@ -22,12 +25,33 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-REPLAYED_RESPONSE: dict[int | str, dict[str, Any]] = {
+_STARTED_HEADERS = {
+    **header("Location", "Address of the run."),
+    **header("Retry-After", "Seconds to wait before a look."),
+    **header("ETag", "As that of `GET /api/v1/runs/{run_id}`."),
+    **header("Idempotency-Key", "The caller's, or the server's choice."),
+}
+_REPLAYED_HEADER = header("Idempotency-Replayed", "`true`")
+
+REPLAYED_RESPONSE: Responses = {
+    202: {"description": "The run was accepted.", "headers": _STARTED_HEADERS},
     200: {
         "model": RunResource,
         "description": "The run that an earlier request with this key had started.",
-    }
+        "headers": _STARTED_HEADERS | _REPLAYED_HEADER,
+    },
 }
+NOT_STARTED: tuple[Kind, ...] = (
+    errors.SecretInRequest,
+    errors.ApplicationNotFound,
+    errors.ApplicationNotAllowed,
+    errors.IdempotencyConflict,
+    errors.LimitReached,
+    errors.Conflict,
+    RefusedByAirflow,
+    DagNotReady,
+)
+"""Why a run is not started, whatever it is that starts it."""
 
 
 def key_or_new(key: str | None) -> str:

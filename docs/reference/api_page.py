@@ -1,0 +1,173 @@
+"""Make api.md of the API's OpenAPI document; `generate.py` writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+Json = Mapping[str, Any]
+
+HEAD = """# REST API
+
+Below `/dataharbour` in Airflow's API server. To try it out: `/dataharbour/docs` and
+`/dataharbour/redoc`, behind the same sign-in. `python docs/reference/generate.py` makes this
+page of the code.
+
+- **Who calls.** `Authorization: Bearer TOKEN`, with a token from `POST /auth/token`, or
+  Airflow's login cookie. `livez`, `readyz` and `health` need nobody. A thing that the caller
+  may not see answers as one that is not there (404).
+- **Lists** are `{"items": [...], "next": null}`. `next` goes into `cursor` for the page that
+  follows; `limit` is the most items of a page.
+- **Starting twice.** A POST that starts a run takes an `Idempotency-Key`. The same key with the
+  same request answers the same run (200, `Idempotency-Replayed: true`); with another request it
+  is refused (422). Without a key the server chooses one, and answers it.
+- **Changing what one has read.** `If-Match` with an ETag refuses (412) what has changed since.
+  `If-None-Match` answers 304 for what has not.
+- **Streams.** With `Accept: text/event-stream` logs and events come as server-sent events, as
+  they happen. `Last-Event-ID` goes on after the event with that id. A stream ends after two
+  minutes, or after its event `end`; a client connects again where it was, as an `EventSource`
+  does by itself, and gets 204 once it has everything. While there is nothing to tell, a comment
+  comes every 15 s.
+- **Times** are UTC. **A body** may have 256 KiB.
+"""
+
+
+def api() -> str:
+    """The page."""
+    from dataharbour.api.answers import COMMON, meaning, public_problems
+    from dataharbour.api.app import create_app
+    from dataharbour.api.problems import status_of_kind
+
+    document = create_app(SimpleNamespace(access=None)).openapi()
+    lines = [HEAD, "## Addresses", "", "| call | does |", "|---|---|"]
+    for path, method, operation in _operations(document):
+        anchor = _anchor(f"{method} {path}")
+        lines.append(f"| [`{method} {path}`](#{anchor}) | {_cell(_summary(operation))} |")
+    lines += [
+        "", "## Failures", "",
+        "A failure is `application/problem+json` (RFC 9457) with `title`, `status`, `code`,",
+        "`detail`, `remedy` and `errors`, one entry per field. Programs decide by `code`. 429 and",
+        "503 name `Retry-After`.",
+        "", "| code | status | means |", "|---|---|---|",
+    ]  # fmt: skip
+    for kind in public_problems():
+        lines.append(f"| `{kind.code}` | {status_of_kind(kind)} | {_cell(meaning(kind))} |")
+    everywhere = ", ".join(f"`{kind.code}`" for kind in COMMON)
+    lines += ["", f"Any address that needs a user may answer {everywhere}."]
+    for path, method, operation in _operations(document):
+        lines += ["", f"## {method} {path}", "", *_operation(operation)]
+    lines += ["", "## Shapes"]
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        if name not in {"HTTPValidationError", "ValidationError"}:
+            lines += ["", f"### {name}", "", *_shape(schema)]
+    return "\n".join(lines) + "\n"
+
+
+def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method.upper(), operation
+
+
+def _operation(operation: Json) -> Iterator[str]:
+    yield operation.get("description") or operation["summary"]
+    parameters = operation.get("parameters", [])
+    if parameters:
+        yield from ("", "| parameter | in | values | default | meaning |", "|---|---|---|---|---|")
+    for each in parameters:
+        schema = each["schema"]
+        default = "required" if each.get("required") else _default(schema)
+        told = _cell(each["description"]) if "description" in each else _told(schema)
+        yield f"| `{each['name']}` | {each['in']} | {_values(schema)} | {default} | {told} |"
+    body = operation.get("requestBody")
+    if body:
+        kinds = ", ".join(f"`{kind}`" for kind in body["content"])
+        shape = _values(next(iter(body["content"].values()))["schema"])
+        needed = "" if body.get("required") else " May be left out."
+        yield from ("", f"Body ({kinds}): {shape}. {body.get('description', '')}{needed}".rstrip())
+    yield from ("", "| answer | body | headers | when |", "|---|---|---|---|")
+    for status, answer in sorted(operation["responses"].items()):
+        if status == "default" or (status == "422" and "x-codes" not in answer):
+            continue  # told once for all, above
+        content = answer.get("content", {})
+        shapes = " or ".join(
+            _values(kind["schema"]) if name.endswith("json") else f"`{name}`"
+            for name, kind in content.items()
+            if kind.get("schema")
+        )
+        headers = ", ".join(f"`{name}`" for name in answer.get("headers", {}))
+        codes = ", ".join(f"`{code}`" for code in answer.get("x-codes", ()))
+        yield f"| {status} | {shapes} | {headers} | {codes or _cell(answer['description'])} |"
+
+
+def _shape(schema: Json) -> Iterator[str]:
+    yield schema.get("description", "")
+    if "enum" in schema:
+        yield from ("", "One of " + ", ".join(f"`{value}`" for value in schema["enum"]) + ".")
+    fields = schema.get("properties", {})
+    if fields:
+        yield from ("", "| field | values | default | meaning |", "|---|---|---|---|")
+    required = set(schema.get("required", ()))
+    for name, field in fields.items():
+        default = "" if name in required else _default(field)
+        told = _told(field)
+        yield f"| `{name}` | {_values(field)} | {default} | {told} |"
+
+
+def _told(schema: Json) -> str:
+    """What is said of a value; of one that may be null, what is said of the other kind."""
+    parts = (schema, *schema.get("anyOf", ()))
+    return _cell(next((part["description"] for part in parts if "description" in part), ""))
+
+
+def _values(schema: Json) -> str:
+    """What a schema allows, in few words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(_values(each) for each in schema["anyOf"])
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        most = f", at most {schema['maxItems']}" if "maxItems" in schema else ""
+        return f"list of {_values(schema.get('items', {}))}{most}"
+    return _cell(schema.get("type", "any value") + _limits(schema))
+
+
+def _limits(schema: Json) -> str:
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "minLength": "length at least",
+        "maxLength": "length at most",
+        "maxProperties": "at most so many:",
+        "format": "of the form",
+        "pattern": "like",
+    }
+    told = [f"{word} `{schema[name]}`" for name, word in words.items() if name in schema]
+    return f", {', '.join(told)}" if told else ""
+
+
+def _default(schema: Json) -> str:
+    return f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
+
+
+def _summary(operation: Json) -> str:
+    text: str = operation.get("description") or operation["summary"]
+    return text.split("\n", 1)[0]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _anchor(heading: str) -> str:
+    """How GitHub names a heading."""
+    kept = (c for c in heading.lower() if c.isalnum() or c in " -_")
+    return "".join(kept).replace(" ", "-")
