@@ -73,6 +73,7 @@ def test_the_run_has_exactly_the_fields_of_a_run(admin):
         "progress",
         "metrics",
         "occasion",
+        "queue",
         "labels",
         "links",
     ]
