@@ -93,6 +93,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
         files,
         port=chosen["spark_connect"],
         ui_port=chosen["spark_ui"],
+        heap_mb=1024,
         token=TOKEN,
         s3_keys=KEYS["spark"],
     )

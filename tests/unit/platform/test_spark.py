@@ -37,7 +37,9 @@ def files(tmp_path: Path) -> SparkFiles:
 
 
 def command(files: SparkFiles) -> tuple[list[str], dict[str, str]]:
-    return connect_command(files, port=15002, ui_port=14040, token=TOKEN, s3_keys=KEYS)
+    return connect_command(
+        files, port=15002, ui_port=14040, heap_mb=1024, token=TOKEN, s3_keys=KEYS
+    )
 
 
 def test_no_secret_stands_in_the_command_line_or_in_a_file(files):

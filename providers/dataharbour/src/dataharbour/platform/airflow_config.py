@@ -12,6 +12,7 @@ from dataharbour.platform.credentials import ROLES, Credentials
 from dataharbour.platform.object_store import REGION
 from dataharbour.platform.plan import Plan
 from dataharbour.platform.ports import LOOPBACK
+from dataharbour.platform.spark_connection import spark_connection
 
 # Chosen from the curve of idle CPU against trigger latency in docs/reference/benchmarks.md.
 SCHEDULER_IDLE_SLEEP_S = 0.1
@@ -92,8 +93,13 @@ def passwords(credentials: Credentials) -> str:
     return json.dumps(credentials.users)
 
 
-def connections(plan: Plan) -> list[dict[str, Any]]:
-    """The Airflow connections of the platform, as the public REST API takes them."""
+def connections(plan: Plan, *, spark: str) -> list[dict[str, Any]]:
+    """The Airflow connections of the platform, as the public REST API takes them.
+
+    Args:
+        plan: the platform.
+        spark: which of the two Connect servers new runs use.
+    """
     secret, ports = plan.credentials, plan.ports
     lake_store = f"http://{LOOPBACK}:{ports['s3']}"
     vault_store = f"http://{LOOPBACK}:{ports['vault']}"
@@ -112,14 +118,7 @@ def connections(plan: Plan) -> list[dict[str, Any]]:
         _aws("dataharbour_vault", vault_store, secret.vault["backup"], "vault"),
         _aws("dataharbour_vault_prune", vault_store, secret.vault["prune"], "vault"),
         {"connection_id": "dataharbour_spark", "conn_type": "spark", "host": "local[*]"},
-        {
-            "connection_id": "dataharbour_spark_connect",
-            "conn_type": "spark_connect",
-            "host": "localhost",  # not 127.0.0.1: a token with that makes the client try TLS
-            "port": ports["spark_connect"],
-            "password": secret.spark_connect_token,
-            "extra": json.dumps({"use_ssl": False}),
-        },
+        spark_connection(spark, ports, secret),
     ]
 
 

@@ -14,7 +14,7 @@ from dataharbour.platform.report import Report
 from dataharbour.platform.supervise import Supervisor
 
 _DRIVER_GRACE_S = 8.0
-_WITHOUT_DATA = {"driver", "spark", *AIRFLOW_COMPONENTS}
+_WITHOUT_DATA = {"driver", "spark", "spark_standby", "spark_keeper", *AIRFLOW_COMPONENTS}
 
 
 def down(home: Home, report: Report) -> bool:

@@ -10,7 +10,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from dataharbour.errors import Unavailable
-from dataharbour.platform import credentials, ports
+from dataharbour.platform import connect_state, credentials, ports
 from dataharbour.platform.airflow_api import AirflowApi
 from dataharbour.platform.layout import Home
 from dataharbour.platform.object_store import REGION
@@ -29,6 +29,7 @@ def environment(home: Home) -> dict[str, str]:
     chosen = ports.load(home.run / "ports.json")
     secret = credentials.load(home.secrets)
     airflow_url = f"http://{LOOPBACK}:{chosen['api']}"
+    spark_port = connect_state.port_of(chosen, connect_state.load(home).current)
     access_key, secret_key = secret.s3["spark"]
     variables = {
         "PATH": _path(),
@@ -48,7 +49,7 @@ def environment(home: Home) -> dict[str, str]:
         "PGUSER": "dataharbour",
         "PGPASSWORD": secret.postgres_dataharbour,
         "PGDATABASE": "dataharbour",
-        "SPARK_REMOTE": f"sc://localhost:{chosen['spark_connect']}",
+        "SPARK_REMOTE": f"sc://localhost:{spark_port}",
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": secret.spark_connect_token,
     }
     java_home = _option(home, "java_home")

@@ -5,10 +5,13 @@ from __future__ import annotations
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 # Who stops first: Airflow's tasks report to the API server, which needs the stores and PostgreSQL.
 STOP_ORDER: tuple[tuple[str, ...], ...] = (
-    ("scheduler",),
+    ("scheduler", "spark_keeper"),
     ("dag-processor", "triggerer"),
-    ("api-server", "spark"),
+    ("api-server", "spark", "spark_standby"),
     ("object_store", "vault"),
     ("postgres",),
 )
-SHOWN = ("postgres", "object_store", "vault", "spark", *AIRFLOW_COMPONENTS)
+SHOWN = (
+    "postgres", "object_store", "vault", "spark", "spark_standby", "spark_keeper",
+    *AIRFLOW_COMPONENTS,
+)  # fmt: skip

@@ -25,6 +25,8 @@ PREFERRED = {
     "vault_filer": 18420,
     "spark_connect": 15002,
     "spark_ui": 14040,
+    "spark_standby_connect": 15003,
+    "spark_standby_ui": 14041,
 }
 GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
 _WITH_GRPC = frozenset(name for name in PREFERRED if name.startswith(("s3", "vault")))

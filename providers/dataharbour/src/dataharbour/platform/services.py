@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataharbour.platform import object_store
+from dataharbour.platform import connect_state, object_store
 from dataharbour.platform.accounts import Accounts, python_for
+from dataharbour.platform.connect_limits import heap_mb, machine_bytes
+from dataharbour.platform.connect_pair import SERVERS
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.platform.object_store import Store
 from dataharbour.platform.plan import Plan
@@ -68,7 +70,7 @@ class Platform:
 
     def services(self) -> list[Service]:
         """All services, in the order in which `status` shows them."""
-        return [self._postgres(), *self._stores(), self._spark(), *self._airflow()]
+        return [self._postgres(), *self._stores(), *self._spark(), *self._airflow()]
 
     def airflow_environment(self) -> dict[str, str]:
         """What every Airflow process is started with."""
@@ -112,17 +114,29 @@ class Platform:
             for name, store in (("object_store", self.store), ("vault", self.vault))
         ]
 
-    def _spark(self) -> Service:
+    def _spark(self) -> list[Service]:
+        home = self.plan.home
+        keeper = Service(
+            name="spark_keeper",
+            command=[sys.executable, "-m", "dataharbour.platform.connect_keeper"],
+            environment={**base_environment(), "HARBOUR_HOME": str(home.root)},
+            directory=home.root,
+            stop_wait_s=5,
+        )
+        return [*(self._spark_server(name) for name in SERVERS), keeper]
+
+    def _spark_server(self, name: str) -> Service:
         plan = self.plan
         command, environment = connect_command(
             self.spark,
-            port=plan.ports["spark_connect"],
-            ui_port=plan.ports["spark_ui"],
+            port=connect_state.port_of(plan.ports, name),
+            ui_port=connect_state.page_of(plan.ports, name),
+            heap_mb=heap_mb(machine_bytes()),
             token=plan.credentials.spark_connect_token,
             s3_keys=plan.credentials.s3["spark"],
         )
         return Service(
-            name="spark",
+            name=name,
             command=command,
             environment={
                 **base_environment(),

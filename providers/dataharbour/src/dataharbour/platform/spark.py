@@ -95,6 +95,7 @@ def connect_command(
     *,
     port: int,
     ui_port: int,
+    heap_mb: int,
     token: str,
     s3_keys: tuple[str, str],
 ) -> tuple[list[str], dict[str, str]]:
@@ -114,7 +115,7 @@ def connect_command(
     command = [
         str(files.java_home / "bin" / "java"),
         "-cp", os.pathsep.join((f"{files.jars}/*", str(api), f"{home}/jars/*")),
-        *spark_settings.JVM, *spark_settings.MODULES,
+        f"-Xmx{heap_mb}m", *spark_settings.JVM, *spark_settings.MODULES,
         f"-Dlog4j2.configurationFile={(conf_dir / 'log4j2.properties').as_uri()}",
         f"-Djava.io.tmpdir={files.root}/tmp",
         "org.apache.spark.deploy.SparkSubmit",

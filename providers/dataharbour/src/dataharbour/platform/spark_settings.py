@@ -52,7 +52,15 @@ SERVER = {
     "spark.connect.grpc.port.maxRetries": "0",  # a client that looks elsewhere finds a stranger
     # A killed driver says no goodbye: its session and its queries end by these.
     "spark.connect.session.manager.defaultSessionTimeout": "15m",
+    "spark.connect.session.manager.maintenanceInterval": "15s",
     "spark.connect.execute.manager.detachedTimeout": "60s",
+    # What one run may take of the memory that all share.
+    "spark.driver.maxResultSize": "256m",
+    "spark.connect.grpc.maxInboundMessageSize": str(64 * 2**20),
+    "spark.python.factory.idleWorkerMaxPoolSize": "2",
+    "spark.python.task.killTimeout": "5s",
+    # The keeper counts sessions on the page, which by default knows the last 200.
+    "spark.sql.connect.ui.retainedSessions": "3000",
     "spark.scheduler.mode": "FAIR",
     # The page has no login: it may be looked at, not steered.
     "spark.ui.killEnabled": "false",
@@ -67,7 +75,6 @@ SERVER = {
 # is most of a job. CPU seconds of start / first job / third job: 6.6 / 21 / 6.2, against
 # 9.1 / 25 / 8.1 with the defaults; a long query costs the same. G1 takes 250 MB more.
 JVM = (
-    "-Xmx1g",
     "-XX:+UseSerialGC",
     "-XX:MetaspaceSize=192m",  # else five full collections before the first job is done
     "-XX:Tier4InvocationThreshold=20000",

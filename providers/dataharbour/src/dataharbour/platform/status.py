@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from dataharbour.platform import launch, ports
+from dataharbour.platform import connect_state, launch, ports
 from dataharbour.platform.airflow_api import AirflowApi
+from dataharbour.platform.connect_pair import SERVERS
 from dataharbour.platform.layout import Home
 from dataharbour.platform.names import SHOWN
 from dataharbour.platform.ports import LOOPBACK
 from dataharbour.platform.supervise import ServiceState, Supervisor
 
+SECOND_SERVER = SERVERS[1]
 _PORT_OF = {
     "postgres": "postgres",
     "object_store": "s3",
     "vault": "vault",
-    "spark": "spark_connect",
+    **connect_state.PORTS,
     "api-server": "api",
 }
 
@@ -31,9 +33,16 @@ def status(home: Home) -> dict[str, Any]:
     """
     chosen = ports.load(home.run / "ports.json")
     states = sorted(Supervisor(home).states() or _orphans(home), key=_place)
-    rows = [_row(home, state, chosen) for state in states]
+    current = connect_state.load(home).current
+    rows = [
+        _row(home, state, chosen, shown_as=name)
+        for state in states
+        if (name := _shown_as(state, current)) is not None
+    ]
     url = f"http://{LOOPBACK}:{chosen['api']}" if rows and "api" in chosen else None
-    ready = bool(rows) and all(row["state"] == "running" for row in rows)
+    ready = bool(rows) and all(
+        row["state"] == "running" for row in rows if row["name"] != SECOND_SERVER
+    )
     if ready and url:
         ready = AirflowApi(url, password="").health() is None
     return {
@@ -43,6 +52,18 @@ def status(home: Home) -> dict[str, Any]:
         "url": url,
         "services": rows,
     }
+
+
+def _shown_as(state: ServiceState, current: str) -> str | None:
+    """A service's name; of the two Spark servers the one for new runs is `spark`.
+
+    The other is `spark_standby` while it takes over or ends its runs, and nothing otherwise.
+    """
+    if state.name not in SERVERS or state.state == "orphaned":
+        return state.name
+    if state.name == current:
+        return SERVERS[0]
+    return SECOND_SERVER if state.pid is not None else None
 
 
 def _orphans(home: Home) -> list[ServiceState]:
@@ -58,7 +79,9 @@ def _place(state: ServiceState) -> tuple[int, str]:
     return (SHOWN.index(state.name) if known else len(SHOWN), state.name)
 
 
-def _row(home: Home, state: ServiceState, chosen: dict[str, int]) -> dict[str, Any]:
+def _row(
+    home: Home, state: ServiceState, chosen: dict[str, int], *, shown_as: str
+) -> dict[str, Any]:
     port = chosen.get(_PORT_OF.get(state.name, ""))
     word = state.state
     if word == "running" and port is not None and not ports.is_open(port):
@@ -66,7 +89,7 @@ def _row(home: Home, state: ServiceState, chosen: dict[str, int]) -> dict[str, A
     running = state.pid is not None
     since = datetime.fromtimestamp(state.since, UTC) if state.since and running else None
     return {
-        "name": state.name,
+        "name": shown_as,
         "state": word,
         "pid": state.pid,
         "host": LOOPBACK if port else None,

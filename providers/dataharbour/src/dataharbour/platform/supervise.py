@@ -14,14 +14,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xmlrpc.client import Fault, ServerProxy, Transport
 
 from dataharbour.errors import PlatformError
 from dataharbour.platform import launch
 from dataharbour.platform.credentials import write_private
 from dataharbour.platform.layout import Home
-from dataharbour.postgres.cluster import Account
+
+if TYPE_CHECKING:
+    from dataharbour.postgres.cluster import Account
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from dataharbour.errors import DataHarbourError, PlatformError, Unavailable
 from dataharbour.platform import (
     airflow_config,
     assemble,
+    connect_state,
     credentials,
     down,
     launch,
@@ -28,6 +29,7 @@ from dataharbour.platform import (
 )
 from dataharbour.platform.airflow_api import AirflowApi
 from dataharbour.platform.bootstrap.checks import insist
+from dataharbour.platform.connect_pair import Pair
 from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.lock import exclusive
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
@@ -59,9 +61,11 @@ def up(checkout: Checkout, home: Home, report: Report) -> Platform:
         was_up = supervisor.is_alive()
         if not was_up:
             down.sweep(home, report)
-        chosen, taken = (
-            (ports.load(home.run / "ports.json"), {}) if was_up else assemble.choose_ports(home)
-        )
+        if was_up:
+            chosen, taken = {**ports.PREFERRED, **ports.load(home.run / "ports.json")}, {}
+        else:
+            chosen, taken = assemble.choose_ports(home)
+            connect_state.save(home, Pair())
         for name, port in taken.items():
             report.say(f"Port {port} is taken; {name} uses {chosen[name]}.")
         lake = _lake(checkout, home, report)
@@ -208,9 +212,10 @@ class _Start:
         return f"{store.endpoint} (vault)"
 
     def _spark(self) -> str:
-        port = self.plan.ports["spark_connect"]
+        server = connect_state.load(self.home).current
+        port = connect_state.port_of(self.plan.ports, server)
         token = self.plan.credentials.spark_connect_token
-        self._start_and_wait("spark", lambda: spark.connect_waiting_for(port, token))
+        self._start_and_wait(server, lambda: spark.connect_waiting_for(port, token))
         return f"sc://localhost:{port}"
 
     def _sample_data(self) -> str:
@@ -225,8 +230,12 @@ class _Start:
         return self.plan.url
 
     def _connections(self) -> str:
-        wanted = airflow_config.connections(self.plan)
-        self.airflow.ensure_connections(wanted)
+        server = None
+        while server != (current := connect_state.load(self.home).current):
+            server = current  # the keeper may change it meanwhile
+            wanted = airflow_config.connections(self.plan, spark=server)
+            self.airflow.ensure_connections(wanted)
+        self.supervisor.start("spark_keeper")
         self.airflow.ensure_pools(airflow_config.pools(os.cpu_count() or 2))
         return f"{len(wanted)} connections, 3 pools"
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote
 from uuid import UUID
 
@@ -26,7 +28,13 @@ from dataharbour.jobs.backends.start import (
 )
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.driver.interrupt import interrupt
+from dataharbour.jobs.driver.reach import unreachable
 from dataharbour.jobs.driver.spec import ConnectSession
+
+PATIENCE_S = 120.0  # a server that hangs is replaced within a minute, on a busy machine in two
+_ANSWER_S = 2.0
+_ASK_AGAIN_S = 1.0
+_ON = "@"  # in the external id, before the server
 
 
 class ConnectBackend:
@@ -34,26 +42,34 @@ class ConnectBackend:
 
     Args:
         endpoint: the server of this moment; asked when it is needed.
+        patience_s: how long to wait for a server that answers, or for the one that replaces it.
     """
 
     name = BackendName.CONNECT
     claim_within_s = CLAIM_WITHIN_S
 
-    def __init__(self, endpoint: Callable[[], ConnectEndpoint]) -> None:
+    def __init__(
+        self, endpoint: Callable[[], ConnectEndpoint], *, patience_s: float = PATIENCE_S
+    ) -> None:
         self._endpoint = endpoint
+        self._patience_s = patience_s
+        self._used: dict[str, ConnectEndpoint] = {}
 
     def submit(self, context: LaunchContext) -> str:
         """See `Backend.submit`."""
-        endpoint = self._endpoint()
+        endpoint = self._answering()
         conf = check_conf(context.request.conf, backend=self.name)
         session = session_of(endpoint, context.grant.attempt_id, principal=context.principal)
-        return start_driver(
+        place = start_driver(
             context,
             command=[sys.executable, *child_arguments(context, attempt_folder(context))],
             environment=child_environment(context, _environment(endpoint, session, conf)),
             session=session,
             secrets=[endpoint.token],
         )
+        external_id = f"{place}{_ON}{endpoint.host}:{endpoint.port}"
+        self._used[external_id] = endpoint
+        return external_id
 
     def is_alive(self, external_id: str) -> bool | None:
         """See `Backend.is_alive`."""
@@ -64,11 +80,33 @@ class ConnectBackend:
         if driver.external_id:
             kill_driver(driver.external_id)
         with suppress(Exception):  # the server may be what is down
-            interrupt(session_of(self._endpoint(), driver.attempt_id, principal=driver.principal))
+            endpoint = server_of(driver.external_id, self._endpoint())
+            interrupt(session_of(endpoint, driver.attempt_id, principal=driver.principal))
 
     def ui_url(self, external_id: str) -> str | None:
         """See `Backend.ui_url`."""
-        return self._endpoint().ui_url
+        endpoint = self._used.get(external_id)
+        return None if endpoint is None else endpoint.ui_url
+
+    def _answering(self) -> ConnectEndpoint:
+        """The server of this moment, once it answers; the driver says it when it does not."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            endpoint = self._endpoint()
+            gone = unreachable(endpoint.host, endpoint.port, timeout_s=_ANSWER_S)
+            if gone is None or time.monotonic() >= until:
+                return endpoint
+            time.sleep(_ASK_AGAIN_S)
+
+
+def server_of(external_id: str | None, now: ConnectEndpoint) -> ConnectEndpoint:
+    """The server that a driver was started with, which may have been replaced.
+
+    >>> server_of("host:7:8@localhost:15003", ConnectEndpoint("localhost", 15002, "t")).port
+    15003
+    """
+    host, _, port = (external_id or "").partition(_ON)[2].rpartition(":")
+    return replace(now, host=host, port=int(port)) if host and port.isdigit() else now
 
 
 def session_of(endpoint: ConnectEndpoint, attempt_id: UUID, *, principal: str) -> ConnectSession:

@@ -118,7 +118,7 @@ def start_driver(
 
 def driver_is_alive(external_id: str) -> bool | None:
     """Whether the supervisor of that id runs; None when it is no process of this machine."""
-    place = _PROCESS.fullmatch(external_id)
+    place = _PROCESS.fullmatch(_process(external_id))
     if place is None or place["host"] != socket.gethostname():
         return None
     return is_running(int(place["pid"]), int(place["ticks"]))
@@ -128,7 +128,12 @@ def kill_driver(external_id: str) -> None:
     """Kill that supervisor, and with it its child; does nothing from another machine."""
     if driver_is_alive(external_id):
         with suppress(ProcessLookupError):
-            os.kill(int(external_id.rsplit(":", 2)[1]), signal.SIGKILL)
+            os.kill(int(_process(external_id).rsplit(":", 2)[1]), signal.SIGKILL)
+
+
+def _process(external_id: str) -> str:
+    """Of an id that also names a server (``host:pid:start@server``), the process."""
+    return external_id.partition("@")[0]
 
 
 def _spawn(argv: list[str], folder: Path, marks: Mapping[str, str]) -> int:

@@ -13,7 +13,6 @@ import json
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import IO, Any
 
 from dataharbour.jobs.driver import process
 from dataharbour.jobs.driver.lines import Cleaner, LineCutter
+from dataharbour.jobs.driver.reach import ServerWatch, unreachable
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
 from dataharbour.jobs.driver.spec import DriverSpec
 from dataharbour.jobs.driver.usage import Usage
@@ -101,6 +101,7 @@ class Supervisor:
         self._control_rest = b""
         self._open_pipes = 0
         self._child: subprocess.Popen[bytes] | None = None
+        self._server = ServerWatch(spec.session, wake=self._wake_out)
         self._copy: IO[str] | None = None
         self._usage = Usage()
         self._measure_at = 0.0
@@ -153,6 +154,7 @@ class Supervisor:
             folder=Path(self.spec.folder) / "work",
         )
         self.reporter.start()  # only now: a process that has threads should not fork
+        self._server.start()
         self._watch_pipe(child.stdout, "stdout")
         self._watch_pipe(child.stderr, "stderr")
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
@@ -207,6 +209,8 @@ class Supervisor:
             return Stop.TERMINATED
         if limit is not None and time.monotonic() >= limit:
             return Stop.TIMEOUT
+        if self._server.lost:
+            return Stop.SERVER_LOST
         return None
 
     # --- reading --------------------------------------------------------------------------
@@ -394,12 +398,11 @@ def _unreachable(spec: DriverSpec) -> str | None:
     """Why the Connect server cannot be reached, or None: its client would try for minutes."""
     if spec.session is None:
         return None
-    address = (spec.session.host, spec.session.port)
-    try:
-        socket.create_connection(address, timeout=3).close()
-    except OSError as error:
-        return (
-            f"No Spark Connect server answers at {address[0]}:{address[1]} ({error}).\n"
-            "Is it running (harbour status)? Is the connection dataharbour_spark_connect right?"
-        )
-    return None
+    host, port = spec.session.host, spec.session.port
+    problem = unreachable(host, port, timeout_s=3)
+    if problem is None:
+        return None
+    return (
+        f"No Spark Connect server answers at {host}:{port} ({problem}).\n"
+        "Is it running (harbour status)? Is the connection dataharbour_spark_connect right?"
+    )

@@ -18,6 +18,7 @@ class Stop(Enum):
     CANCELLED = "its owner cancelled it"
     TIMEOUT = "it ran too long"
     FENCED = "its lease was over"
+    SERVER_LOST = "its Spark Connect server does not answer any more"
     TERMINATED = "the supervisor was told to stop"
 
 
@@ -64,6 +65,9 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict("TIMED_OUT", code, "TIMEOUT", f"The run did not end within {limit}.")
     if evidence.stop is Stop.FENCED:
         text = "The driver could not reach the database and stopped itself before its lease ended."
+        return Verdict("FAILED", code, "INFRA", text)
+    if evidence.stop is Stop.SERVER_LOST:
+        text = "The Spark Connect server did not answer any more; its client would wait for long."
         return Verdict("FAILED", code, "INFRA", text)
     if evidence.stop is Stop.TERMINATED:
         return Verdict(

@@ -1,0 +1,109 @@
+"""The requests are written by hand; here Spark's own classes read them."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from dataharbour.platform.connect_probe import connect_problem, query_problem
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of pandas 3, which pyspark does not know yet
+    from pyspark.sql.connect.proto import base_pb2, base_pb2_grpc
+
+SESSION = "11111111-2222-4333-8444-555555555555"
+LONG = "select " + ", ".join(f"{n} as c{n}" for n in range(60))
+
+
+class Server(base_pb2_grpc.SparkConnectServiceServicer):
+    """Answers as Spark does, and keeps what it was asked."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.asked: list = []
+        self.replies: list = []
+
+    def _check(self, context) -> None:
+        if dict(context.invocation_metadata()).get("authorization") != f"Bearer {self.token}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+
+    def ReleaseSession(self, request, context):
+        self._check(context)
+        self.asked.append(request)
+        return base_pb2.ReleaseSessionResponse()
+
+    def ExecutePlan(self, request, context):
+        self._check(context)
+        self.asked.append(request)
+        yield from self.replies
+
+
+@contextmanager
+def serving():
+    server = Server(secrets.token_hex(4))
+    host = grpc.server(ThreadPoolExecutor(2))
+    base_pb2_grpc.add_SparkConnectServiceServicer_to_server(server, host)
+    port = host.add_insecure_port("127.0.0.1:0")
+    host.start()
+    try:
+        yield server, port
+    finally:
+        host.stop(None)
+
+
+def reply(**kind):
+    return base_pb2.ExecutePlanResponse(
+        session_id=SESSION, server_side_session_id="x" * 200, operation_id="o", **kind
+    )
+
+
+ROWS = reply(arrow_batch=base_pb2.ExecutePlanResponse.ArrowBatch(row_count=1, data=b"x" * 300))
+DONE = reply(result_complete=base_pb2.ExecutePlanResponse.ResultComplete())
+COMMAND = reply(sql_command_result=base_pb2.ExecutePlanResponse.SqlCommandResult())
+
+
+def ask(server, port, sql):
+    return query_problem("127.0.0.1", port, server.token, session=SESSION, sql=sql, timeout_s=5)
+
+
+@pytest.mark.parametrize("sql", ["select 1", LONG], ids=["short", "long"])
+def test_a_query_is_one_that_spark_understands(sql):
+    with serving() as (server, port):
+        server.replies = [ROWS, DONE]
+        assert ask(server, port, sql) is None
+    assert server.asked[0].plan.root.sql.query == sql
+    assert server.asked[0].session_id == SESSION
+    assert server.asked[0].user_context.user_id == "harbour-probe"
+
+
+def test_a_command_is_one_that_spark_understands():
+    with serving() as (server, port):
+        server.replies = [COMMAND, DONE]
+        assert ask(server, port, "insert into t select 1") is None
+    command = server.asked[0].plan.command.sql_command
+    assert command.input.sql.query == "insert into t select 1"
+
+
+@pytest.mark.parametrize("replies", [[], [DONE], [COMMAND]], ids=["none", "no-rows", "another"])
+def test_a_server_that_gives_no_rows_has_not_answered(replies):
+    with serving() as (server, port):
+        server.replies = replies
+        assert ask(server, port, "select 1") == f"port {port}: no result"
+
+
+def test_a_wrong_token_is_told():
+    with serving() as (_, port):
+        problem = connect_problem("127.0.0.1", port, "wrong")
+    assert problem == f"the server on port {port} does not take our token"
+
+
+def test_the_small_request_makes_no_session():
+    with serving() as (server, port):
+        assert connect_problem("127.0.0.1", port, server.token) is None
+    assert server.asked[0].user_context.user_id == "harbour-probe"
+    assert isinstance(server.asked[0], base_pb2.ReleaseSessionRequest)
