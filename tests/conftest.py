@@ -28,7 +28,10 @@ DRIVER_PASSWORD = "driver-password-of-the-tests"
 
 
 # Fixtures that start a server or a program of some weight; `harbour check` leaves their tests out.
-STARTERS = {"postgres", "platform", "breakable", "connect_server", "lake_bucket", "supervised"}
+STARTERS = {
+    "postgres", "platform", "breakable", "connect_server", "connect_process", "lake_bucket",
+    "supervised",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

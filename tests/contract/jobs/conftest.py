@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dataharbour.db.engine import connector
@@ -42,23 +43,43 @@ def java_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ensure_java(tmp_path_factory.mktemp("java"))
 
 
+@dataclass(frozen=True)
+class ConnectServer:
+    """A running Connect server."""
+
+    endpoint: ConnectEndpoint
+    pid: int
+
+    @property
+    def page(self) -> str:
+        """What it says of its sessions."""
+        return httpx.get(f"{self.endpoint.ui_url}/connect/", timeout=30, trust_env=False).text
+
+
 @pytest.fixture(scope="session")
-def connect_server(
+def connect_server(connect_process: ConnectServer) -> ConnectEndpoint:
+    """Where a Spark Connect server listens."""
+    return connect_process.endpoint
+
+
+@pytest.fixture(scope="session")
+def connect_process(
     tmp_path_factory: pytest.TempPathFactory, java_home: Path
-) -> Iterator[ConnectEndpoint]:
+) -> Iterator[ConnectServer]:
     """A Spark Connect server with a token, in the foreground of its own process."""
     folder = tmp_path_factory.mktemp("connect")
     spec = find_spec("pyspark")
     assert spec is not None
     assert spec.origin is not None
-    token, port = secrets.token_urlsafe(16), _free_port()
+    token, port, page = secrets.token_urlsafe(16), _free_port(), _free_port()
     flags = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     conf = {
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(port),
         "spark.connect.grpc.port.maxRetries": "0",
         "spark.driver.host": "127.0.0.1",
-        "spark.ui.enabled": "false",
+        "spark.ui.port": str(page),
+        "spark.connect.execute.manager.detachedTimeout": "20s",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": (folder / "warehouse").as_uri(),
     }
@@ -85,7 +106,8 @@ def connect_server(
             assert server.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.2)
-        yield ConnectEndpoint("localhost", port, token)
+        endpoint = ConnectEndpoint("localhost", port, token, f"http://127.0.0.1:{page}")
+        yield ConnectServer(endpoint, server.pid)
     finally:
         server.kill()
         server.wait()

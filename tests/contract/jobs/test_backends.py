@@ -119,7 +119,7 @@ def test_a_killed_application_leaves_no_query_on_the_server(on_connect):
 
 
 def test_a_server_that_is_away_is_told_at_once(make_site):
-    site = make_site(ConnectBackend(lambda: ConnectEndpoint("localhost", 1, "token")))
+    site = make_site(ConnectBackend(lambda: ConnectEndpoint("localhost", 1, "token"), patience_s=0))
     started = time.monotonic()
     state = site.end(site.start(WRITER))
     assert time.monotonic() - started < 15

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
+from dataharbour.jobs.driver.interrupt import interrupt
+from dataharbour.jobs.driver.spec import ConnectSession
 from dataharbour.platform.connect_probe import connect_problem, query_problem
 
 with warnings.catch_warnings():
@@ -36,6 +38,11 @@ class Server(base_pb2_grpc.SparkConnectServiceServicer):
         self._check(context)
         self.asked.append(request)
         return base_pb2.ReleaseSessionResponse()
+
+    def Interrupt(self, request, context):
+        self._check(context)
+        self.asked.append(request)
+        return base_pb2.InterruptResponse(session_id="s" * 150, interrupted_ids=["a", "b"])
 
     def ExecutePlan(self, request, context):
         self._check(context)
@@ -107,3 +114,15 @@ def test_the_small_request_makes_no_session():
         assert connect_problem("127.0.0.1", port, server.token) is None
     assert server.asked[0].user_context.user_id == "harbour-probe"
     assert isinstance(server.asked[0], base_pb2.ReleaseSessionRequest)
+
+
+def test_an_interrupt_is_one_that_spark_understands():
+    with serving() as (server, port):
+        session = ConnectSession("localhost", port, server.token, SESSION, "ana@example.org")
+        assert interrupt(session) == 2
+    first, second = server.asked
+    assert first.interrupt_type == base_pb2.InterruptRequest.INTERRUPT_TYPE_ALL
+    assert isinstance(second, base_pb2.ReleaseSessionRequest)
+    for request in server.asked:
+        assert request.session_id == SESSION
+        assert request.user_context.user_id == "ana@example.org"

@@ -35,6 +35,7 @@ from dataharbour.platform.connect_pair import (
 )
 from dataharbour.platform.connect_probe import query_problem
 from dataharbour.platform.connect_warm_up import warm_up
+from dataharbour.platform.driver_pool import DriverPool
 from dataharbour.platform.layout import Home
 from dataharbour.platform.memory import tree_bytes
 from dataharbour.platform.ports import LOOPBACK
@@ -250,10 +251,14 @@ def main() -> None:
         publish=publisher(chosen, secret),
         say=say,
     )
+    limits = read_limits(home, say=say)
+    pool = DriverPool(home, lambda: limits.drivers, environment=dict(os.environ))
+    threading.Thread(target=pool.run, name="drivers", daemon=True).start()
     while True:
         is_quiet = False
         try:
-            is_quiet = keeper.turn(read_limits(home, say=say))
+            limits = read_limits(home, say=say)
+            is_quiet = keeper.turn(limits)
         except DataHarbourError as error:
             say(str(error))
         time.sleep(LOOK_EVERY_S if is_quiet else LOOK_AGAIN_S)

@@ -16,6 +16,7 @@ _UNITS = {
     "age_h": ("age_s", 3_600),
     "drain_h": ("drain_s", 3_600),
     "settle_s": ("settle_s", 1),
+    "drivers": ("drivers", 1),
 }
 
 
@@ -77,5 +78,5 @@ def changed(limits: Limits, text: str) -> Limits:
         value = float(number) * unit
         if value < 0:
             raise ValueError(f"{name.strip()} is below 0")
-        values[field] = int(value) if field in ("memory_bytes", "sessions") else value
+        values[field] = int(value) if field in ("memory_bytes", "sessions", "drivers") else value
     return Limits(**values)

@@ -35,6 +35,7 @@ class Limits:
         age_s: since its start.
         drain_s: for the sessions of a replaced one.
         settle_s: a replaced one is not stopped earlier, though it has no session.
+        drivers: that are started ahead of their runs.
     """
 
     memory_bytes: int
@@ -42,6 +43,7 @@ class Limits:
     age_s: float = 7 * 86_400.0
     drain_s: float = 6 * 3_600.0
     settle_s: float = SETTLE_S
+    drivers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

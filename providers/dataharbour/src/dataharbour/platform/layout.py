@@ -94,6 +94,11 @@ class Home:
         return self.root / "jobs"
 
     @property
+    def driver_posts(self) -> Path:
+        """Sockets of the drivers that wait for an attempt."""
+        return self.run / "drivers"
+
+    @property
     def socket(self) -> Path:
         """The process supervisor's socket."""
         return self.run / "supervisor.sock"

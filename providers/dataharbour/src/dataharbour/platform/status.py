@@ -32,13 +32,11 @@ def status(home: Home) -> dict[str, Any]:
     those that are left are `orphaned`.
     """
     chosen = ports.load(home.run / "ports.json")
-    states = sorted(Supervisor(home).states() or _orphans(home), key=_place)
     current = connect_state.load(home).current
-    rows = [
-        _row(home, state, chosen, shown_as=name)
-        for state in states
-        if (name := _shown_as(state, current)) is not None
-    ]
+    states = Supervisor(home).states() or _orphans(home)
+    shown = [(name, s) for s in states if (name := _shown_as(s, current)) is not None]
+    shown.sort(key=lambda pair: _place(pair[0]))
+    rows = [_row(home, state, chosen, shown_as=name) for name, state in shown]
     url = f"http://{LOOPBACK}:{chosen['api']}" if rows and "api" in chosen else None
     ready = bool(rows) and all(
         row["state"] == "running" for row in rows if row["name"] != SECOND_SERVER
@@ -73,10 +71,9 @@ def _orphans(home: Home) -> list[ServiceState]:
     return [ServiceState(name, "orphaned", pid, None) for name, pid in first.items()]
 
 
-def _place(state: ServiceState) -> tuple[int, str]:
+def _place(name: str) -> tuple[int, str]:
     """The usual order; what is not known there, of another version, comes last."""
-    known = state.name in SHOWN
-    return (SHOWN.index(state.name) if known else len(SHOWN), state.name)
+    return (SHOWN.index(name) if name in SHOWN else len(SHOWN), name)
 
 
 def _row(

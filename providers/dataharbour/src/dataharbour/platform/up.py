@@ -61,8 +61,9 @@ def up(checkout: Checkout, home: Home, report: Report) -> Platform:
         was_up = supervisor.is_alive()
         if not was_up:
             down.sweep(home, report)
+        taken: dict[str, int] = {}
         if was_up:
-            chosen, taken = {**ports.PREFERRED, **ports.load(home.run / "ports.json")}, {}
+            chosen = {**ports.PREFERRED, **ports.load(home.run / "ports.json")}
         else:
             chosen, taken = assemble.choose_ports(home)
             connect_state.save(home, Pair())

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.backends.launch import LaunchContext
+from dataharbour.jobs.driver.handover import hand_over
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.driver.spec import ConnectSession, DriverSpec
 
@@ -108,6 +109,10 @@ def start_driver(
     path = folder / "spec.json"
     spec.write(path)
     marks = {_PLATFORM: str(context.settings.home), _SERVICE: "driver"}
+    if session is not None:  # only such drivers are kept ready
+        pid = hand_over(context.settings.home / "run" / "drivers", path)
+        if pid is not None:
+            return f"{socket.gethostname()}:{pid}:{start_ticks(pid)}"
     try:
         pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder, marks)
     except OSError:

@@ -202,4 +202,9 @@ def _flush() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    arguments = sys.argv[1:]
+    if arguments == ["--wait"]:
+        from dataharbour.jobs.driver.prepare import wait_for_work
+
+        arguments = wait_for_work()
+    main(arguments[0], arguments[1], arguments[2], arguments[3:])

@@ -11,9 +11,12 @@ from __future__ import annotations
 import json
 import sys
 
+from dataharbour.jobs.driver import wire
 from dataharbour.jobs.driver.spec import ConnectSession
 
 DEADLINE_S = 3.0
+_INTERRUPT_TYPE, _ALL = 4, 1  # of InterruptRequest
+_INTERRUPTED_ID = 2  # of InterruptResponse
 
 
 def main() -> int:
@@ -30,28 +33,15 @@ def main() -> int:
 def interrupt(session: ConnectSession) -> int:
     """End all operations of the session, then the session; the number of operations."""
     import grpc
-    from pyspark.sql.connect.proto import base_pb2, base_pb2_grpc
 
-    metadata = [("authorization", f"Bearer {session.token}")]
-    user = base_pb2.UserContext(user_id=session.user_id, user_name=session.user_id)
+    call = {"metadata": [("authorization", f"Bearer {session.token}")], "timeout": DEADLINE_S}
+    request = wire.of_session(session.session_id, session.user_id)
     credentials = grpc.local_channel_credentials()
     with grpc.secure_channel(f"{session.host}:{session.port}", credentials) as channel:
-        stub = base_pb2_grpc.SparkConnectServiceStub(channel)
-        reply = stub.Interrupt(
-            base_pb2.InterruptRequest(
-                session_id=session.session_id,
-                user_context=user,
-                interrupt_type=base_pb2.InterruptRequest.InterruptType.INTERRUPT_TYPE_ALL,
-            ),
-            metadata=metadata,
-            timeout=DEADLINE_S,
-        )
-        stub.ReleaseSession(
-            base_pb2.ReleaseSessionRequest(session_id=session.session_id, user_context=user),
-            metadata=metadata,
-            timeout=DEADLINE_S,
-        )
-    return len(reply.interrupted_ids)
+        everything = wire.count(_INTERRUPT_TYPE, _ALL)
+        reply = channel.unary_unary(f"{wire.SERVICE}/Interrupt")(request + everything, **call)
+        channel.unary_unary(f"{wire.SERVICE}/ReleaseSession")(request, **call)
+    return list(wire.fields_with_length(reply)).count(_INTERRUPTED_ID)
 
 
 def _code(error: Exception) -> str:

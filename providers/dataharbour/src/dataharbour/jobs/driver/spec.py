@@ -66,9 +66,15 @@ class DriverSpec:
             json.dump(asdict(self), file)
 
     @classmethod
-    def take(cls, path: Path) -> DriverSpec:
-        """Read the file and delete it."""
+    def read(cls, path: Path) -> DriverSpec:
+        """Read the file, which somebody may take yet."""
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        path.unlink()
         session = values.pop("session")
         return cls(**values, session=ConnectSession(**session) if session else None)
+
+    @classmethod
+    def take(cls, path: Path) -> DriverSpec:
+        """Read the file and delete it; of several takers one succeeds."""
+        spec = cls.read(path)
+        path.unlink()
+        return spec

@@ -34,8 +34,11 @@ from dataharbour.jobs.driver.verdict import Evidence, Stop, Verdict, judge
 EX_SOFTWARE = 70
 NOT_OURS = 75  # EX_TEMPFAIL: the attempt belongs to somebody else, or nobody could be asked
 FINISH_PATIENCE_S = 600.0  # a database that is away for longer makes the run LOST
+RELEASE_WITHIN_S = 20.0  # a busy machine takes seconds to start Python
 TAIL_LINES = 20
 MAX_MESSAGE = 12_000  # characters of a failure
+StartChild = Callable[..., "subprocess.Popen[bytes]"]  # with the arguments of `start_child`
+
 _NOTHING_DUE_S = 3600.0
 _MEASURE_EVERY_S = 1.0
 _TELL_USAGE_EVERY_S = 10.0
@@ -47,9 +50,14 @@ _MAX_CURRENT = 200  # characters of the line on what runs now
 _REPORTED = ("USER_ERROR", "OUT_OF_MEMORY", "INFRA", "CONFIG", "CANCELLED")  # by the child
 
 
-def main(spec: DriverSpec) -> int:
-    """Supervise the attempt of `spec`; 0 when it was not ours, or its end is reported."""
-    supervisor = _supervised(spec)
+def main(spec: DriverSpec, *, start_child: StartChild | None = None) -> int:
+    """Supervise the attempt of `spec`; 0 when it was not ours, or its end is reported.
+
+    Args:
+        spec: the attempt.
+        start_child: in place of `process.start_child`, for a child that is there already.
+    """
+    supervisor = _supervised(spec, start_child)
     return 0 if supervisor is None or supervisor.is_reported else NOT_OURS
 
 
@@ -59,11 +67,12 @@ def supervise(spec: DriverSpec) -> int:
     return 0 if supervisor is None else supervisor.exit_code
 
 
-def _supervised(spec: DriverSpec) -> Supervisor | None:
+def _supervised(spec: DriverSpec, start_child: StartChild | None = None) -> Supervisor | None:
     """A supervisor after its work; None where the attempt is another's, or over."""
-    os.closerange(3, 4096)  # what our starter left open is none of our business
+    if start_child is None:
+        os.closerange(3, 4096)  # what our starter left open is none of our business
     os.chdir(spec.folder)
-    supervisor = Supervisor(spec)
+    supervisor = Supervisor(spec, start_child or process.start_child)
     if not supervisor.reporter.claim():
         print("not claimed: another driver has this attempt, or it is over")  # noqa: T201
         return None
@@ -82,8 +91,9 @@ class Supervisor:
         is_reported: whether the database has taken its end.
     """
 
-    def __init__(self, spec: DriverSpec) -> None:
+    def __init__(self, spec: DriverSpec, start_child: StartChild = process.start_child) -> None:
         self.spec = spec
+        self._start_child = start_child
         self.exit_code = EX_SOFTWARE
         self.is_reported = False
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -117,7 +127,7 @@ class Supervisor:
             return
         oom_before = process.oom_kills()
         exit_code = self._run_child()
-        self._release_session(exit_code)
+        self._release_session()
         self._finish(
             judge(
                 Evidence(
@@ -137,7 +147,7 @@ class Supervisor:
         if self._child is not None:
             process.reap(self._child)
             with contextlib.suppress(OSError):
-                self._release_session(EX_SOFTWARE)
+                self._release_session()
         self.reporter.start()
         if getattr(error, "filename", None) == self.spec.command[0]:
             failure_class, what = "CONFIG", "The driver's program could not be started"
@@ -148,7 +158,7 @@ class Supervisor:
 
     def _run_child(self) -> int:
         control = self._open_control()
-        child = self._child = process.start_child(
+        child = self._child = self._start_child(
             self.spec.command,
             environment=self.spec.environment,
             folder=Path(self.spec.folder) / "work",
@@ -307,13 +317,13 @@ class Supervisor:
         record = {"pid": pid, "start": process.start_ticks(pid)}
         (Path(self.spec.folder) / "supervisor.json").write_text(json.dumps(record))
 
-    def _release_session(self, exit_code: int) -> None:
-        """After a bad end: a query may still run on the Connect server."""
-        if self.spec.session is None or self._released or exit_code == 0:
+    def _release_session(self) -> None:
+        """Where the child did not: a query may still run on the Connect server."""
+        if self.spec.session is None or self._released or self._server.lost:
             return
         interrupter = _start_interrupt(self.spec)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            interrupter.wait(self.spec.grace_s)
+            interrupter.wait(RELEASE_WITHIN_S)
         interrupter.kill()
         interrupter.wait()
 
