@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 
+from dataharbour.api.routes import repairing
 from dataharbour.jobs.model import Detail, Failure, FailureClass, RunRequest
 
 DAG, DAG_RUN = "job__hello", "manual__1"
@@ -160,7 +162,18 @@ def test_only_what_has_ended_badly_is_repaired(admin, driver):
     assert "is SUCCEEDED" in answer.json()["detail"]
 
 
-def test_a_task_that_airflow_does_not_have_as_failed_is_not_repaired(admin, server, runs, failed):
+def test_a_task_that_hears_of_the_end_a_moment_later_is_waited_for(admin, server, failed):
+    both, server.airflow.failed[DAG, DAG_RUN] = server.airflow.failed[DAG, DAG_RUN], set()
+    later = threading.Timer(0.7, server.airflow.failed.__setitem__, [(DAG, DAG_RUN), both])
+    later.start()
+    assert repair(admin, failed).status_code == 202
+    later.join()
+
+
+def test_a_task_that_airflow_does_not_have_as_failed_is_not_repaired(
+    admin, server, runs, failed, monkeypatch
+):
+    monkeypatch.setattr(repairing, "HEARD_WITHIN_S", 0.0)
     server.airflow.failed[DAG, DAG_RUN] = {("report", -1)}
     answer = repair(admin, failed)
     assert answer.status_code == 409

@@ -13,6 +13,8 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import dict_row
 from psycopg.sql import Composed
+from psycopg.types.json import set_json_loads
+from pydantic_core import from_json
 
 from dataharbour.packaged import read_packaged
 
@@ -44,4 +46,5 @@ def fetch_all(
             often, and PostgreSQL may then use one plan for rare and for frequent values.
     """
     cursor = connection.cursor(row_factory=dict_row)
+    set_json_loads(from_json, cursor)  # a row of `run` holds seven documents
     return cursor.execute(query, values, prepare=False if plan_anew else None).fetchall()

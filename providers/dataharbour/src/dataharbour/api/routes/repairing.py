@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
@@ -28,6 +30,9 @@ from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, IdempotencyConflict, RunNotFound, Stale
 from dataharbour.jobs.model import Detail, Run
 from dataharbour.jobs.repairing import check_repairable
+
+HEARD_WITHIN_S = 3.0  # a run has ended about a second before Airflow's task
+LOOK_EVERY_S = 0.5
 
 IfMatch = Annotated[
     str | None,
@@ -106,13 +111,7 @@ async def _successor(
     cleared: set[tuple[str, int]] = set()
     if run.is_current:  # else the store says what happened to it
         check_repairable(run)
-        cleared = await _clear(services, caller, run, dry_run=True)
-        if (run.task_id, run.map_index) not in cleared:
-            raise Conflict(
-                f"Airflow does not have the task of the run {run.id} as failed.",
-                "It may still be hearing of the run's end: repeat in a few seconds. Or somebody "
-                "has marked or cleared it in Airflow.",
-            )
+        cleared = await _failed_tasks(services, caller, run)
     return await run_in_threadpool(
         services.runs.by(f"user:{caller.name}").repair,
         run.id,
@@ -121,6 +120,26 @@ async def _successor(
         cleared=cleared,
         now=services.now(),
     )
+
+
+async def _failed_tasks(services: Services, caller: Caller, run: Run) -> set[tuple[str, int]]:
+    """The failed tasks of a DAG run, that of the run among them.
+
+    Raises:
+        Conflict: it is not, also after a moment.
+    """
+    deadline = time.monotonic() + HEARD_WITHIN_S
+    while True:
+        failed = await _clear(services, caller, run, dry_run=True)
+        if (run.task_id, run.map_index) in failed:
+            return failed
+        if time.monotonic() >= deadline:
+            raise Conflict(
+                f"Airflow does not have the task of the run {run.id} as failed.",
+                "It may still be hearing of the run's end: repeat in a few seconds. Or somebody "
+                "has marked or cleared it in Airflow.",
+            )
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _clear(
