@@ -36,6 +36,7 @@ def test_a_one_off_run_is_accepted_and_started_with_the_callers_token(server, ad
     assert server.airflow.runs["spark_job", run["dag_run_id"]] == {
         **ONE_OFF,
         "conf": {"spark.sql.shuffle.partitions": "4", "spark.sql.ansi.enabled": "true"},
+        "profile": "short",
         "timeout_s": None,
     }
 

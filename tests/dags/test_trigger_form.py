@@ -21,7 +21,15 @@ def form(parse, settings, tmp_path):
 
 
 def test_the_fields_are_those_of_the_api(form):
-    assert list(form) == ["application", "args", "conf", "backend", "labels", "timeout_s"]
+    assert list(form) == [
+        "application",
+        "args",
+        "conf",
+        "backend",
+        "profile",
+        "labels",
+        "timeout_s",
+    ]
 
 
 def test_every_field_is_a_valid_schema_with_title_and_help(form):
@@ -68,6 +76,7 @@ def test_the_backend_is_chosen(form):
                 "args": None,
                 "conf": None,
                 "backend": "connect",
+                "profile": "short",
                 "labels": None,
                 "timeout_s": None,
             },
@@ -79,6 +88,7 @@ def test_the_backend_is_chosen(form):
                 "args": ["--day", "2026-01-01"],
                 "conf": {"spark.sql.shuffle.partitions": 4, "spark.sql.ansi.enabled": True},
                 "backend": "local",
+                "profile": "standard",
                 "labels": {"team": "ops"},
                 "timeout_s": 60,
             },
@@ -101,6 +111,7 @@ def test_what_the_form_and_the_api_send_is_accepted(form, given):
         ("args", [1]),
         ("conf", {"spark.x": ["a"]}),
         ("backend", "mainframe"),
+        ("profile", "fastest"),
         ("labels", {"team": 1}),
         ("timeout_s", 0),
         ("timeout_s", "soon"),

@@ -36,7 +36,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # its stubs have no dea
 
 from dataharbour import settings
 from dataharbour.errors import JobInvalid
-from dataharbour.jobs.backends.names import ABOUT, BackendName
+from dataharbour.jobs.backends.names import ABOUT, ABOUT_PROFILES, BackendName, Profile
 from dataharbour.jobs.declared import DeclaredJobs, JobSpec, load_jobs
 from dataharbour.jobs.schedules import Schedule, moment
 from dataharbour.operators.spark_job import SparkJobOperator
@@ -164,6 +164,14 @@ def one_off_params() -> dict[str, Param]:
             values_display={str(name): f"{name}: {about}" for name, about in ABOUT.items()},
             title="Backend",
             description="Where the application runs.",
+        ),
+        "profile": Param(
+            str(Profile.SHORT),
+            type="string",
+            enum=[str(name) for name in Profile],
+            values_display={str(n): f"{n}: {about}" for n, about in ABOUT_PROFILES.items()},
+            title="Profile",
+            description="How a Spark that starts for the run is tuned (backend `local`).",
         ),
         "labels": Param(
             {},

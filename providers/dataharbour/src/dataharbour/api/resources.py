@@ -93,6 +93,7 @@ def job_resource(spec: JobSpec, origin: JobOrigin, *, mount: str) -> JobDetail:
         start=spec.start,
         end=spec.end,
         catchup=spec.catchup,
+        profile=spec.profile,
         timeout_s=spec.timeout_s,
         retries=spec.retries,
         retry_on=list(spec.retry_on),

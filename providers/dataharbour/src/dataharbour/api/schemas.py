@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from dataharbour.jobs.backends.names import BackendName
+from dataharbour.jobs.backends.names import BackendName, Profile
 from dataharbour.jobs.model import Desired, Detail, FailureClass, State
 from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
 from dataharbour.jobs.queueing import Reason
@@ -84,6 +84,11 @@ class StartRun(_Closed):
         examples=[{"spark.sql.shuffle.partitions": "8"}],
     )
     backend: BackendName = BackendName.CONNECT
+    profile: Profile = Field(
+        default=Profile.SHORT,
+        description="How a Spark that starts for the run is tuned: `short` starts fastest, "
+        "`standard` runs fastest.",
+    )
     labels: Labels = Field(default_factory=dict)
     timeout_s: Annotated[float, Field(gt=0, le=7 * 86_400)] | None = Field(
         default=None, description="Seconds of user code; none: no limit."
@@ -222,6 +227,7 @@ class JobResource(BaseModel):
     start: str | None = None
     end: str | None = None
     catchup: bool | None = None
+    profile: str | None = None
     timeout_s: float | None = None
     retries: int | None = None
     retry_on: list[str] | None = None

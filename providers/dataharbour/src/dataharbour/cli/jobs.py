@@ -52,6 +52,9 @@ def submit(
         typer.Option("--conf", "-c", metavar="NAME=VALUE", help="Spark setting; repeatable."),
     ] = None,
     backend: Annotated[str | None, typer.Option(help="connect or local.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="short (starts fastest) or standard (runs fastest).")
+    ] = None,
     labels: LabelOptions = None,
     timeout_s: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Limit of the user code.")
@@ -69,7 +72,13 @@ def submit(
     from dataharbour.cli.client import load_client
 
     as_json = output is Form.JSON
-    one_off = _given(args=args, conf=_pairs(conf, "--conf"), backend=backend, timeout_s=timeout_s)
+    one_off = _given(
+        args=args,
+        conf=_pairs(conf, "--conf"),
+        backend=backend,
+        profile=profile,
+        timeout_s=timeout_s,
+    )
     body: dict[str, Any] = {"labels": _pairs(labels, "--label")}
     if job is not None and application is None:
         _refuse(one_off, "belongs to --application; a job declares its own.")

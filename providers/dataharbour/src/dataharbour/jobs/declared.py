@@ -58,6 +58,7 @@ class JobSpec:
     start: str | None
     end: str | None
     catchup: bool
+    profile: str
     timeout_s: float | None
     retries: int
     retry_on: tuple[str, ...]
@@ -113,6 +114,7 @@ class JobSpec:
             params=values,
             labels={**self.labels, **labels},
             timeout_s=self.timeout_s,
+            profile=self.profile,
             outputs=self.outputs,
             expectations=self.expectations,
             occasion=occasion,

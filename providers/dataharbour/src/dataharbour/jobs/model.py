@@ -156,6 +156,7 @@ class RunRequest:
         conf: Spark settings, already checked by `conf.check_conf`.
         backend: one of `backends.names.BackendName`.
         job: name of the declared job, or None for a one-off run.
+        profile: how a Spark of the run's own is tuned, one of `backends.names.Profile`.
         timeout_s: seconds of user code, or None for no limit.
         expectations: name of the suite that gates the outputs, or None.
         occasion: the date or partition that the run is for.
@@ -172,6 +173,7 @@ class RunRequest:
     outputs: tuple[Output, ...] = ()
     expectations: str | None = None
     occasion: Occasion = NO_OCCASION
+    profile: str = "short"
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ class Run:
     occasion: Occasion = NO_OCCASION
     retry_at: datetime | None = None
     metrics: dict[str, Any] | None = None
+    profile: str = "short"
 
     @property
     def state(self) -> State:
@@ -388,4 +391,5 @@ def request_of(run: Run) -> RunRequest:
         outputs=run.outputs,
         expectations=run.expectations,
         occasion=run.occasion,
+        profile=run.profile,
     )

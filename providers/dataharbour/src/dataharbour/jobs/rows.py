@@ -90,6 +90,7 @@ def columns_of(request: RunRequest) -> dict[str, Any]:
         "outputs": Jsonb(_outputs(request.outputs)),
         "expectations": request.expectations,
         "timeout_s": request.timeout_s,
+        "profile": request.profile,
         "occasion": Jsonb(_said(request.occasion)) if request.occasion else None,
     }
 

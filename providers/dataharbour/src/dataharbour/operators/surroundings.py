@@ -101,6 +101,7 @@ def one_off_request(params: Mapping[str, Any], occasion: Occasion = NO_OCCASION)
         backend=params.get("backend") or RunRequest.backend,
         labels=params.get("labels") or {},
         timeout_s=params.get("timeout_s"),
+        profile=params.get("profile") or RunRequest.profile,
         occasion=occasion,
     )
 

@@ -136,6 +136,7 @@ def _dag_conf(run: Run) -> dict[str, Any]:
         "backend": run.backend,
         "labels": dict(run.labels),
         "timeout_s": run.timeout_s,
+        "profile": run.profile,
     }
 
 

@@ -239,6 +239,7 @@ def _submission(services: Services, caller: Caller, body: StartRun, key: str) ->
         backend=body.backend,
         labels=body.labels,
         timeout_s=body.timeout_s,
+        profile=body.profile,
     )
     dag_conf: dict[str, Any] = body.model_dump(mode="json") | {"conf": conf}
     return Submission(

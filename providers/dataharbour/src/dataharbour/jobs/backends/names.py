@@ -21,4 +21,17 @@ ABOUT: Mapping[BackendName, str] = {
     BackendName.LOCAL: "a Spark of its own (isolated)",
 }
 
+
+class Profile(StrEnum):
+    """How a Spark that starts for the run is tuned; the warm server has its own."""
+
+    SHORT = "short"
+    STANDARD = "standard"
+
+
+ABOUT_PROFILES: Mapping[Profile, str] = {
+    Profile.SHORT: "starts fastest (short jobs)",
+    Profile.STANDARD: "runs fastest (minutes and more)",
+}
+
 NAME_LABEL = "name"  # the label by which a run chooses the application's name in Spark
