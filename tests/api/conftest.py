@@ -134,6 +134,7 @@ class Server:
     services: Services
     roles: Roles
     airflow: StandInAirflow
+    app: FastAPI
 
     def client(self, role: str | None = "admin", **options: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {role}"} if role else {}
@@ -303,7 +304,7 @@ class serving:
             load_settings=lambda: settings,
         )
         self.app = create_app(services, **create_options)
-        self.server = Server(origin + MOUNT, services, roles, airflow)
+        self.server = Server(origin + MOUNT, services, roles, airflow, self.app)
         self.uvicorn = uvicorn.Server(
             uvicorn.Config(
                 as_airflow_mounts_it(self.app, airflow),

@@ -15,6 +15,7 @@ from dataharbour.errors import (
     ConfigError,
     ConfNotAllowed,
     JobFailed,
+    SecretInRequest,
     Unavailable,
 )
 from dataharbour.jobs import execute, stopping
@@ -471,3 +472,13 @@ def test_a_broken_suite_is_met_before_the_job_starts(site, installation):
 def _changed(installation: Installation, statement: str) -> int:
     with installation.connect() as connection:
         return connection.execute(statement).rowcount
+
+
+def test_a_request_with_a_secret_opens_no_run(site, installation):
+    """It may come from Airflow's form, or from a DAG of somebody's own: nobody has checked it."""
+    request = RunRequest(application="x.py", args=("--password", "hunter2"), backend="local")
+    with pytest.raises(SecretInRequest, match="/args/1") as caught:
+        open_run(site, request, caller=CALLER)
+    assert "hunter2" not in str(caught.value)
+    key = {"dag_id": CALLER.dag_id, "dag_run_id": CALLER.dag_run_id}
+    assert site.store.find(**key) is None

@@ -56,6 +56,7 @@ from dataharbour.jobs.outcomes import (
     step,
 )
 from dataharbour.jobs.placeholders import output_root, resolve_args
+from dataharbour.jobs.secrets import check_request
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.stopping import BY_AIRFLOW, CANCELLED, cancel, end_driver, give_up
 from dataharbour.jobs.storable import refuse_nul
@@ -113,8 +114,10 @@ def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
 
     Raises:
         ConfigError: the request cannot be kept.
+        SecretInRequest: a value of the request is one: it would be kept and shown.
         Unavailable: the cancelled driver does not end; the task may be repeated.
     """
+    check_request(request)
     run = _opened(site, request, caller)
     if step(run) is Step.CLOSE:
         if not cancel(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock):

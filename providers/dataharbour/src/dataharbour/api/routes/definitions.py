@@ -13,6 +13,7 @@ from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.answers import problems
 from dataharbour.api.catalog import etag_of
 from dataharbour.api.documents import JSON, YAML, read_document
+from dataharbour.api.job_document import job_document_schema
 from dataharbour.api.preconditions import check_change
 from dataharbour.api.problems import (
     InvalidFields,
@@ -91,7 +92,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
         "requestBody": {
             "required": True,
             "description": f"What a job file says ({SCHEMA}).",
-            "content": {kind: {"schema": {"type": "object"}} for kind in (JSON, YAML)},
+            "content": {kind: {"schema": job_document_schema()} for kind in (JSON, YAML)},
         }
     },
 )
