@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from uuid import uuid4
 
 import httpx
@@ -244,3 +245,34 @@ def test_a_run_is_followed_to_its_end_by_its_event_stream(client, refused):
     told = [e["new"] for e in viewer.get(f"{path}/events").json()["items"]]
     assert told[0] == "ACCEPTED"
     assert told[-1] == "FAILED"
+
+
+def test_a_stored_job_becomes_a_dag_and_runs(platform, client, application):
+    """The API server writes the file that the DAG processor reads; nothing else is told."""
+    path = "/api/v1/jobs/stored_live"
+    document = {
+        "description": "Stored by a test.",
+        "application": application,
+        "args": ["--no-such-argument"],
+        "backend": "local",
+    }
+    assert client("user").put(path, json=document).status_code == 403
+    stored = client("op").put(path, json=document)
+    assert stored.status_code == 201, stored.text
+    try:
+        deadline = time.monotonic() + 150
+        while (started := client("op").post(f"{path}/runs", json={})).status_code == 503:
+            assert started.json()["code"] == "dag-not-ready"
+            assert time.monotonic() < deadline, "Airflow did not make a DAG of it"
+            time.sleep(2)
+        assert started.status_code == 202, started.text
+        assert client("viewer").get(path).json()["source"] == "api"
+        early = client("op").delete(path, headers={"If-Match": stored.headers["etag"]})
+        assert early.status_code == 409, "a run of it has not ended"
+        ended = client("viewer").get(f"/api/v1/runs/{started.json()['id']}?wait=60").json()
+        assert (ended["state"], ended["job"]) == ("FAILED", "stored_live")
+        assert ended["failure"]["class"] == "USER_ERROR"
+    finally:
+        answer = client("op").delete(path, headers={"If-Match": "*"})
+    assert answer.status_code == 204, answer.text
+    assert client("op").get(path).status_code == 404
