@@ -11,7 +11,7 @@ _DEFS = "#/$defs/"
 
 
 def job_document_schema() -> dict[str, Any]:
-    """The schema, with its parts in their places: a reference would point into the whole document."""
+    """The schema with its parts in place: a reference would point into the whole document."""
     schema = json.loads(read_packaged("schemas/job.schema.json"))
     parts = schema.pop("$defs", {})
     for keyword in ("$schema", "$id"):

@@ -31,7 +31,7 @@ from dataharbour.api.schemas import (
     Text,
 )
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import Conflict, JobInvalid, JobNotFound
+from dataharbour.errors import ConfigError, Conflict, JobInvalid, JobNotFound
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.declared import DeclaredJobs
 
@@ -86,7 +86,8 @@ def get_job(
     "/{name}/runs",
     status_code=202,
     response_model=RunResource,
-    responses=REPLAYED_RESPONSE | problems(JobNotFound, JobBroken, JobInvalid, *NOT_STARTED),
+    responses=REPLAYED_RESPONSE
+    | problems(JobNotFound, JobBroken, JobInvalid, ConfigError, *NOT_STARTED),
 )
 async def start_job(
     name: str,
