@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from dataharbour.plugin import OF_TASKS
+
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
 LOOK = """
@@ -66,3 +70,29 @@ def test_a_plugin_that_builds_its_api_at_import_would_be_noticed(tmp_path):
     )
     found = look(tmp_path, folder)
     assert "dataharbour.api.app" in heavy(found["new"])
+
+
+PRELOAD = """
+import json, sys
+sys.argv = ["airflow", sys.argv[1]]
+from airflow.jobs.job import Job
+before = set(sys.modules)
+Job()
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+@pytest.mark.parametrize(("component", "preloads"), [("scheduler", True), ("triggerer", False)])
+def test_a_scheduler_imports_what_its_workers_need(tmp_path, component, preloads):
+    environ = os.environ | {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    found = subprocess.run(
+        [sys.executable, "-c", PRELOAD, component],
+        env=environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    new = set(json.loads(found.stdout.splitlines()[-1]))
+    assert set(OF_TASKS).issubset(new) is preloads
+    assert not {"pandas", "pyspark", "great_expectations"} & new

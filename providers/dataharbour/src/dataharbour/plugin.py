@@ -5,16 +5,44 @@ The API is built where Airflow asks for it: in its API server.
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
+from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
+
+# What a task of ours imports before it can start a driver: 0.15 s of processor time.
+OF_TASKS = (
+    "dataharbour.dag_factory",
+    "dataharbour.hooks.backends",
+    "dataharbour.hooks.database",
+    "dataharbour.hooks.lake",
+    "dataharbour.jobs.execute",
+    "dataharbour.jobs.follow",
+    "dataharbour.operators.surroundings",
+)
+
+
+class SchedulerPreload:
+    """Has a scheduler import what tasks need, before it forks the workers of its LocalExecutor."""
+
+    @hookimpl
+    def on_starting(self, component: object) -> None:  # noqa: ARG002 - the hook's signature
+        """A component of Airflow starts; which one, only the command line tells by now."""
+        if sys.argv[1:2] == ["scheduler"]:
+            for module in OF_TASKS:
+                with suppress(ImportError):  # whoever needs it will say so
+                    import_module(module)
 
 
 class DataHarbourPlugin(AirflowPlugin):
     """What Airflow mounts and shows for us."""
 
     name = "dataharbour"
+    listeners = [SchedulerPreload()]  # noqa: RUF012 - as Airflow declares it
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
