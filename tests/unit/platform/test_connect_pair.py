@@ -60,6 +60,27 @@ UNTOLD = Pair("spark_standby", "spark", NOW - 9_999, NOW - 9_000, "it leaked")
         pytest.param(SETTLED, FAT, WELL, [(Do.SWITCH, "spark_standby")], id="the-other-is-warm"),
         pytest.param(SETTLED, FAT, NEVER, [(Do.STOP, "spark_standby")], id="the-other-never-came"),
         pytest.param(
+            Pair("spark", "spark", NOW - 700, NOW - 700),
+            FAT,
+            FAT,
+            [],
+            id="an-old-one-leaks-and-still-drains",
+        ),
+        pytest.param(
+            SETTLED,
+            FAT,
+            replace(FAT, up_s=9),
+            [(Do.SWITCH, "spark_standby")],
+            id="a-limit-below-what-a-fresh-one-needs",
+        ),
+        pytest.param(
+            SETTLED,
+            FAT,
+            replace(FAT, up_s=9, warmed=False, sessions=0),
+            [(Do.WARM, "spark_standby")],
+            id="and-it-is-cold",
+        ),
+        pytest.param(
             replace(SETTLED, replaced_at=NOW - PAUSE_S + 1), FAT, OFF, [], id="not-again-so-soon"
         ),
         # Hanging: as soon as the other answers.

@@ -144,7 +144,7 @@ class Keeper:
             warmed=life.warmed,
             memory_bytes=tree_bytes(life.pid),
             sessions=max(page.open - 1, 0) if page else None,  # one is ours
-            served=page.served if page else None,
+            served=max(page.served - 1, 0) if page else None,
         )
 
     def _life(self, state: ServiceState) -> _Life | None:

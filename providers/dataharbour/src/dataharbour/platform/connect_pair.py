@@ -170,12 +170,14 @@ def decide(pair: Pair, seen: Mapping[str, Seen], limits: Limits, *, now: float) 
         return [*todo, *_retire(pair, seen[spare], spare_how, spare_why, limits, now=now)]
     if spare_how is Condition.DOWN:
         return [*todo, Action(Do.START, spare, why)]
-    can_serve = spare_how is Condition.HEALTHY and not seen[spare].misses
+    # A limit may be so low that a fresh server is over it at once: it is still the better one.
+    is_younger = spare_how is Condition.LEAKING and seen[spare].up_s < seen[current].up_s
+    can_serve = (spare_how is Condition.HEALTHY and not seen[spare].misses) or is_younger
     if how is Condition.HUNG and (can_serve or spare_how is Condition.LEAKING):
         return [*todo, Action(Do.SWITCH, spare, why)]
     if can_serve and seen[spare].warmed:
         return [*todo, Action(Do.SWITCH, spare, why)]
-    if spare_how in (Condition.LEAKING, Condition.HUNG):
+    if spare_how in (Condition.LEAKING, Condition.HUNG) and not is_younger:
         return [*todo, *_retire(pair, seen[spare], spare_how, spare_why, limits, now=now)]
     return todo  # it is starting, or being warmed up
 
