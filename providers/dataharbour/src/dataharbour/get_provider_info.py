@@ -20,10 +20,11 @@ def get_provider_info() -> dict[str, Any]:
             "dataharbour.hooks.database",
             "dataharbour.hooks.lake",
             "dataharbour.hooks.spark_connect",
+            "dataharbour.hooks.docker",
         ),
         "operators": _modules("dataharbour.operators.spark_job"),
         "triggers": _modules("dataharbour.triggers.run"),
-        "connection-types": [_DATABASE, _LAKE, _SPARK_CONNECT],
+        "connection-types": [_DATABASE, _LAKE, _SPARK_CONNECT, _DOCKER],
         "extra-links": [
             "dataharbour.links.run.RunLink",
             "dataharbour.links.run.RunLogLink",
@@ -92,6 +93,25 @@ _SPARK_CONNECT: dict[str, Any] = {
             "description": "Whether the server speaks TLS.",
             "schema": {"type": ["boolean", "null"], "default": False},
         },
+    },
+}
+_DOCKER: dict[str, Any] = {
+    "connection-type": "dataharbour_docker",
+    "hook-class-name": "dataharbour.hooks.docker.DataHarbourDockerHook",
+    "hook-name": "DataHarbour Docker",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "port"],
+        "relabeling": {"host": "Registry", "login": "Registry user", "password": "Its password"},
+        "placeholders": {"host": "registry.example.org"},
+    },
+    "conn-fields": {
+        "image": _text("Image", "Pinned by its digest: name@sha256:… or sha256:…."),
+        "socket": _text("Socket", "Of the engine on this host; none: Docker's own."),
+        "network": _text("Network", "A network of the engine; none: applications have no network."),
+        "memory": _text("Memory", "Of a container, such as 4g; none: 2g."),
+        "cpus": _text("Processors", "Of a container; none: all of the host."),
+        "pids": _text("Processes", "How many a container may have; none: 512."),
+        "spark_submit": _text("spark-submit", "The program in the image; none: found by PATH."),
     },
 }
 

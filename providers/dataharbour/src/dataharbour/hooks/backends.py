@@ -7,14 +7,23 @@ from collections.abc import Callable
 from dataharbour.errors import ConfigError
 from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
 from dataharbour.jobs.backends.connect import ConnectBackend
+from dataharbour.jobs.backends.docker import DockerBackend, Engine
 from dataharbour.jobs.backends.launch import Backend
 from dataharbour.jobs.backends.local import LocalBackend
 from dataharbour.jobs.backends.names import BackendName
+
+
+def _engine() -> Engine:
+    from dataharbour.hooks.docker import DataHarbourDockerHook  # the library is slow to import
+
+    return DataHarbourDockerHook()
+
 
 # A connection is asked for when its backend first needs it, and no earlier.
 MAKERS: dict[BackendName, Callable[[], Backend]] = {
     BackendName.CONNECT: lambda: ConnectBackend(lambda: DataHarbourSparkConnectHook().endpoint()),
     BackendName.LOCAL: LocalBackend,
+    BackendName.DOCKER: lambda: DockerBackend(_engine),
 }
 
 

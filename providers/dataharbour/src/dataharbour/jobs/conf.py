@@ -49,7 +49,7 @@ def _size(low: str, high: str, *, off: bool = False, own_spark: bool = False) ->
         match = _SIZE.fullmatch(text)
         if match is None:
             return off and text == "-1"
-        return _bytes(low) <= _bytes(text) <= _bytes(high)
+        return size_bytes(low) <= size_bytes(text) <= size_bytes(high)
 
     said = f"a size from {low} to {high}, such as {low}"
     return Rule(said + (", or -1 for off" if off else ""), accepts, own_spark)
@@ -59,7 +59,17 @@ def _one_of(*words: str) -> Rule:
     return Rule(f"one of {', '.join(words)}", lambda text: text in words)
 
 
-def _bytes(text: str) -> int:
+def is_size(text: str) -> bool:
+    """Whether `text` is a size as Spark writes it: ``512m``, ``2g``."""
+    return _SIZE.fullmatch(text) is not None
+
+
+def size_bytes(text: str) -> int:
+    """The bytes of a size as Spark writes it.
+
+    >>> size_bytes("2g")
+    2147483648
+    """
     match = _SIZE.fullmatch(text)
     assert match is not None, f"{text} is a size"
     return int(match[1]) * _FACTOR[match[2].lower()]

@@ -26,9 +26,9 @@ from dataharbour.jobs.backends.start import (
 )
 from dataharbour.storage.address import folder_address
 
-_SHORT = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
-_JVM_FLAGS = {Profile.SHORT: _SHORT, Profile.STANDARD: "-Xshare:auto"}
-_LOGGING = Path(__file__).with_name("log4j2-warn.properties")
+SHORT_FLAGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+JVM_FLAGS = {Profile.SHORT: SHORT_FLAGS, Profile.STANDARD: "-Xshare:auto"}
+LOGGING = Path(__file__).with_name("log4j2-warn.properties")
 _CORES = "spark.driver.cores"
 
 
@@ -45,8 +45,8 @@ class LocalBackend:
         extra = {
             "SPARK_HOME": str(home),
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_LAUNCHER_OPTS": _SHORT,  # a JVM that only reads the command line
-            **_lake_keys(context.lake),
+            "SPARK_LAUNCHER_OPTS": SHORT_FLAGS,  # a JVM that only reads the command line
+            **lake_keys(context.lake),
         }
         return start_driver(
             context,
@@ -74,7 +74,7 @@ class LocalBackend:
 
 def _options(context: LaunchContext, folder: Path) -> Iterator[str]:
     conf = context.request.conf
-    flags = _JVM_FLAGS[Profile(context.request.profile)]
+    flags = JVM_FLAGS[Profile(context.request.profile)]
     yield from ("--master", f"local[{conf.get(_CORES, '*')}]")
     yield from ("--name", context.application_name)
     defaults = context.settings.spark_defaults
@@ -82,7 +82,7 @@ def _options(context: LaunchContext, folder: Path) -> Iterator[str]:
         yield from ("--properties-file", str(defaults))
     yield from (
         "--driver-java-options",
-        f"{flags} -Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+        f"{flags} -Dlog4j2.configurationFile={LOGGING.as_uri()}",
     )
     ours = {
         "spark.ui.enabled": "false",
@@ -95,7 +95,7 @@ def _options(context: LaunchContext, folder: Path) -> Iterator[str]:
         yield from ("--conf", f"{key}={value}")
 
 
-def _lake_keys(lake: LakeEndpoint) -> dict[str, str]:
+def lake_keys(lake: LakeEndpoint) -> dict[str, str]:
     """S3A's environment provider reads these; nothing else hands keys to the JVM."""
     if lake.access_key is None or lake.secret_key is None:
         return {}

@@ -14,11 +14,13 @@ class BackendName(StrEnum):
 
     CONNECT = "connect"
     LOCAL = "local"
+    DOCKER = "docker"
 
 
 ABOUT: Mapping[BackendName, str] = {
     BackendName.CONNECT: "the warm Spark server (fast)",
     BackendName.LOCAL: "a Spark of its own (isolated)",
+    BackendName.DOCKER: "a Spark of its own in a container (no network)",
 }
 
 

@@ -52,13 +52,16 @@ def attempt_folder(context: LaunchContext) -> Path:
     return context.settings.home / "runs" / str(context.grant.attempt_id)
 
 
+def process_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[str, str]:
+    """What every process of a driver has: how it is found again, and nothing of Airflow's."""
+    marks = {_PLATFORM: str(context.settings.home), _SERVICE: "application"}
+    return {**_inherited(), **marks, **extra}
+
+
 def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the application, without any secret of ours."""
     java_home = context.settings.java_home
-    return {
-        **_inherited(),
-        _PLATFORM: str(context.settings.home),
-        _SERVICE: "application",
+    own = {
         **({"JAVA_HOME": str(java_home)} if java_home else {}),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",  # lines reach the log as they are written
@@ -68,6 +71,7 @@ def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[
         **extra,
         **context.environment,
     }
+    return process_environment(context, own)
 
 
 def start_driver(
@@ -77,6 +81,7 @@ def start_driver(
     environment: Mapping[str, str],
     session: ConnectSession | None = None,
     secrets: Sequence[str] = (),
+    afterwards: Sequence[str] = (),
 ) -> str:
     """Start the supervisor and return its external id, ``host:pid:start``.
 
@@ -86,6 +91,7 @@ def start_driver(
         environment: all that the child gets.
         session: what to interrupt on a Connect server when the driver must end.
         secrets: more values that must never stand in a log.
+        afterwards: argv of a program that ends what the child may have left elsewhere.
 
     Raises:
         ConfigError: the drivers' database file is wrong.
@@ -105,6 +111,7 @@ def start_driver(
         timeout_s=context.request.timeout_s,
         secrets=hidden,
         session=session,
+        afterwards=list(afterwards),
     )
     path = folder / "spec.json"
     spec.write(path)

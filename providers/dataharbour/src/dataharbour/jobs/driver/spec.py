@@ -34,6 +34,8 @@ class DriverSpec:
         command: argv of the child.
         environment: all variables of the child.
         timeout_s: seconds of user code, or None.
+        afterwards: argv of a program that ends what a child that did not end well may have left
+            elsewhere, in the child's environment; empty: none.
         secrets: values that are replaced in the log.
         app_prefix: how the id of its Spark application must begin, or nothing.
         renew_every_s: pause between two renewals of the lease (the database gives 30 s).
@@ -52,6 +54,7 @@ class DriverSpec:
     timeout_s: float | None = None
     secrets: list[str] = field(default_factory=list, repr=False)
     session: ConnectSession | None = None
+    afterwards: list[str] = field(default_factory=list)
     ticket: str | None = field(default=None, repr=False)
     external_id: str | None = None
     app_prefix: str = ""

@@ -33,6 +33,7 @@ from dataharbour.jobs.driver.verdict import Evidence, Stop, Verdict, judge
 
 EX_SOFTWARE = 70
 NOT_OURS = 75  # EX_TEMPFAIL: the attempt belongs to somebody else, or nobody could be asked
+AFTERWARDS_WITHIN_S = 20.0
 FINISH_PATIENCE_S = 600.0  # a database that is away for longer makes the run LOST
 RELEASE_WITHIN_S = 20.0  # a busy machine takes seconds to start Python
 TAIL_LINES = 20
@@ -128,6 +129,7 @@ class Supervisor:
         oom_before = process.oom_kills()
         exit_code = self._run_child()
         self._release_session()
+        self._end_what_is_left(exit_code)
         self._finish(
             judge(
                 Evidence(
@@ -148,6 +150,7 @@ class Supervisor:
             process.reap(self._child)
             with contextlib.suppress(OSError):
                 self._release_session()
+                self._end_what_is_left(EX_SOFTWARE)
         self.reporter.start()
         if getattr(error, "filename", None) == self.spec.command[0]:
             failure_class, what = "CONFIG", "The driver's program could not be started"
@@ -326,6 +329,20 @@ class Supervisor:
             interrupter.wait(RELEASE_WITHIN_S)
         interrupter.kill()
         interrupter.wait()
+
+    def _end_what_is_left(self, exit_code: int) -> None:
+        """After a bad end, and before it is told: a killed child could not do it itself."""
+        if not self.spec.afterwards or exit_code == 0:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                self.spec.afterwards,
+                cwd=self.spec.folder,
+                env=self.spec.environment,
+                stdin=subprocess.DEVNULL,
+                timeout=AFTERWARDS_WITHIN_S,
+                check=False,
+            )
 
     def _finish(self, verdict: Verdict) -> None:
         self.exit_code = verdict.exit_code
