@@ -10,6 +10,8 @@ from __future__ import annotations
 import pytest
 from jsonschema import Draft202012Validator
 
+from dataharbour.jobs.backends.names import BackendName
+
 
 @pytest.fixture
 def form(parse, settings, tmp_path):
@@ -62,7 +64,7 @@ def test_arguments_are_typed_one_a_line(form):
 
 def test_the_backend_is_chosen(form):
     schema = form.get_param("backend").schema
-    assert schema["enum"] == ["connect", "local"]
+    assert schema["enum"] == list(BackendName)
     assert schema["values_display"].keys() == set(schema["enum"])
 
 

@@ -10,6 +10,7 @@ Python runs this.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -18,6 +19,10 @@ import sys
 
 NOT_FOUND = 127
 LEFT_ALONE = 70
+KILLED = 128 + signal.SIGKILL
+CONTROL = "/run/dataharbour/control"
+# Of this container's own control group, of version 2 and of version 1.
+COUNTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
 
 def main(command: list[str]) -> int:
@@ -44,6 +49,8 @@ def main(command: list[str]) -> int:
         code = _reaped(first.pid)
         if code is not None:
             _all(signal.SIGKILL)
+            if code == KILLED and _out_of_memory():
+                _tell_out_of_memory()
             return code
 
 
@@ -59,6 +66,29 @@ def _reaped(first: int) -> int | None:
                 code = os.waitstatus_to_exitcode(status)
                 found = code if code >= 0 else 128 - code
     return found
+
+
+def _out_of_memory() -> bool:
+    """Whether the kernel has killed a process here for want of memory; not all engines tell."""
+    for counts in COUNTS:
+        with contextlib.suppress(OSError), open(counts, encoding="ascii") as lines:
+            for line in lines:
+                name, _, value = line.partition(" ")
+                if name == "oom_kill" and int(value):
+                    return True
+    return False
+
+
+def _tell_out_of_memory() -> None:
+    """What the application, which was killed, could not say itself."""
+    message = {
+        "kind": "failure",
+        "failure_class": "OUT_OF_MEMORY",
+        "message": "The container has reached its memory limit, and the kernel killed the driver.",
+    }
+    with contextlib.suppress(OSError):
+        pipe = os.open(CONTROL, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(pipe, json.dumps(message).encode() + b"\n")
 
 
 def _all(number: signal.Signals) -> None:
