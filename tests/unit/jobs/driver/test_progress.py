@@ -119,6 +119,24 @@ def test_connect_tells_the_bytes_that_were_read_and_no_rows():
     assert (sent[1]["bytes_read"], sent[1]["tasks"], "current" in sent[1]) == (1000, 7, False)
 
 
+def test_an_operation_whose_end_is_told_twice_counts_once():
+    sent: list[dict[str, Any]] = []
+    progress = ConnectProgress(lambda **message: sent.append(message))
+    for _ in range(3):
+        progress(stages=[ConnectStage(0, 4, 4, 900, True)], operation_id="a", done=True)
+    progress(stages=[ConnectStage(1, 2, 1)], operation_id="b")
+    assert (sent[-1]["stages"], sent[-1]["tasks"], sent[-1]["bytes_read"]) == (2, 6, 900)
+
+
+def test_a_job_of_very_many_stages_keeps_a_sum_and_not_each():
+    context, progress, sent = watched()
+    for number in range(0, 500, 5):
+        context.stages = [stage(n, "COMPLETE", 1, 1, outputRecords=2) for n in range(number + 5)]
+        progress.look()
+    assert (sent[-1]["stages"], sent[-1]["rows_written"]) == (500, 1000)
+    assert len(progress._stages) < 10
+
+
 def test_a_zero_of_spark_is_left_out():
     sent: list[dict[str, Any]] = []
     ConnectProgress(lambda **message: sent.append(message))(stages=[ConnectStage(0, 1, 1, 0)])

@@ -49,6 +49,9 @@ class Stage:
     bytes_written: int | None = None
 
 
+NOTHING = Stage(0, 0, 0, 0)
+
+
 class Watch:
     """Reports the progress of the session that the application opens, if it opens one."""
 
@@ -90,15 +93,22 @@ class ConnectProgress:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._operations: dict[str, Stage] = {}
+        self._over = NOTHING  # the operations that are done, in one sum
+        self._done: set[str] = set()
 
     def __call__(
-        self, *, stages: Any = None, operation_id: str | None = None, **_others: Any
+        self,
+        *,
+        stages: Any = None,
+        operation_id: str | None = None,
+        done: bool = False,
+        **_others: Any,
     ) -> None:
         """Called by pyspark during a query, with these names; must never raise into it."""
         with contextlib.suppress(Exception):
-            told = list(stages or ())
-            if told:
-                self._operations[operation_id or ""] = _sum(map(_told_by_connect, told))
+            told, operation = list(stages or ()), operation_id or ""
+            if told and operation not in self._done:  # its end may be told again
+                self._operations[operation] = _sum(map(_told_by_connect, told))
                 current = next(
                     (
                         _line(s.stage_id, "", s.num_completed_tasks, s.num_tasks)
@@ -107,7 +117,10 @@ class ConnectProgress:
                     ),
                     None,
                 )
-                self._send(**_message(_sum(self._operations.values()), current))
+                self._send(**_message(_sum([self._over, *self._operations.values()]), current))
+                if done and operation:
+                    self._done.add(operation)
+                    self._over = _sum([self._over, self._operations.pop(operation)])
 
 
 class ClassicProgress:
@@ -121,6 +134,7 @@ class ClassicProgress:
         self._send = send
         self._lock = threading.Lock()
         self._stages: dict[int, Stage] = {}
+        self._over = NOTHING  # the stages below `_unsettled`, in one sum
         self._unsettled = 0  # all stages below this number are over
         java, gateway = context._jsc.sc(), context._gateway
         self._store = java.statusStore()
@@ -136,7 +150,7 @@ class ClassicProgress:
         with contextlib.suppress(Exception), self._lock:
             current = self._read()
             if self._stages:
-                self._send(**_message(_sum(self._stages.values()), current))
+                self._send(**_message(_sum([self._over, *self._stages.values()]), current))
 
     def _look_and_stop(self) -> None:
         with contextlib.suppress(Exception):  # events may still be under way to the store
@@ -168,8 +182,13 @@ class ClassicProgress:
             if status == "ACTIVE":
                 name = _name(stage)
                 current = _line(number, name, stage.numCompleteTasks(), stage.numTasks())
-        self._unsettled = max(seen, default=self._unsettled) if unsettled is None else unsettled
+        self._settle(max(seen, default=self._unsettled) if unsettled is None else unsettled)
         return current
+
+    def _settle(self, unsettled: int) -> None:
+        """Add up what changes no more: a job may have very many stages."""
+        over = [self._stages.pop(number) for number in list(self._stages) if number < unsettled]
+        self._over, self._unsettled = _sum([self._over, *over]), unsettled
 
 
 def _told_by_connect(stage: Any) -> Stage:
