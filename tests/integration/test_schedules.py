@@ -262,7 +262,7 @@ def test_a_missed_deadline_is_an_event_and_the_run_goes_on(api):
 def test_test_runs_are_left_alone_by_the_scheduler(platform, airflow):
     """Before they were kept apart, one of ten failed."""
 
-    def test_run(_: int) -> subprocess.CompletedProcess[str]:
+    def dags_test(number: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["airflow", "dags", "test", "run_reconciliation"],
             env={**neutral_environment(), **platform.environment},
@@ -273,7 +273,7 @@ def test_test_runs_are_left_alone_by_the_scheduler(platform, airflow):
         )
 
     with ThreadPoolExecutor(3) as pool:
-        for done in pool.map(test_run, range(MANY_TESTS)):
+        for done in pool.map(dags_test, range(MANY_TESTS)):
             assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     found = airflow.get(
         "/dags/run_reconciliation/dagRuns",

@@ -1,0 +1,177 @@
+"""Airflow's own scheduler and triggerer on a database of their own, nothing else of the platform.
+
+What they do by themselves: leave test runs alone, and report missed deadlines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+from psycopg import conninfo, sql
+
+from dataharbour.db.engine import connect
+from dataharbour.testing.running_platform import neutral_environment
+
+pytestmark = pytest.mark.integration
+
+TEST_RUNS = int(os.environ.get("TEST_RUNS", "20"))
+DAGS = """
+from dataharbour.dag_factory import job_dags
+from airflow.sdk import DAG, task
+
+globals().update(job_dags())
+
+with DAG("tried", schedule=None):
+
+    @task
+    def run():
+        import time
+
+        time.sleep(0.05)
+
+    run()
+"""
+TRY = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+
+for _ in range(int(sys.argv[2])):
+    dag_run = DagBag(sys.argv[1]).dags["tried"].test()
+    [ti] = dag_run.get_task_instances()
+    print("tried", dag_run.state.value, ti.state, ti.pool, flush=True)
+"""
+BE_LATE = """
+import sys
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from airflow._shared.timezones import timezone
+
+bundles = DagBundlesManager()
+bundles.sync_bundles_to_db()
+[bundle] = bundles.get_all_dag_bundles()
+bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], bundle_name=bundle.name)
+sync_bag_to_db(bag, bundle.name, None)
+with create_session() as session:
+    dag = SerializedDagModel.get_dag("job__late", session=session)
+    dag.create_dagrun(
+        run_id="manual__late", run_after=timezone.utcnow(), run_type=DagRunType.MANUAL,
+        triggered_by=DagRunTriggeredByType.REST_API, state=DagRunState.QUEUED, session=session,
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """An Airflow of which only scheduler and triggerer run."""
+
+    dags: Path
+    environment: dict[str, str]
+    dataharbour: str
+
+    def python(self, code: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, str(self.dags), *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+        return done.stdout
+
+
+@pytest.fixture
+def beside(tmp_path, postgres: str, database: str) -> Iterator[Beside]:
+    name = f"a_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    made = Beside(tmp_path / "dags", _environment(tmp_path, postgres, database, name), database)
+    for folder in ("dags", "include/jobs", "applications"):
+        (tmp_path / folder).mkdir(parents=True)
+    (made.dags / "all.py").write_text(DAGS)
+    late = {"description": "Late.", "application": "app.py", "deadline": {"within_s": 1}}
+    (tmp_path / "include/jobs/late.yaml").write_text(yaml.safe_dump(late))
+    airflow = [sys.executable, "-W", "ignore", "-m", "airflow"]
+    quiet = {"env": made.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*airflow, "db", "migrate"], check=True, timeout=300, **quiet)
+    services = [
+        subprocess.Popen([*airflow, name, "--skip-serve-logs"], start_new_session=True, **quiet)
+        for name in ("scheduler", "triggerer")
+    ]
+    try:
+        yield made
+    finally:
+        for service in services:
+            os.killpg(service.pid, signal.SIGKILL)
+            service.wait()
+        with psycopg.connect(postgres, autocommit=True) as admin:
+            drop = sql.SQL("drop database {} with (force)")
+            admin.execute(drop.format(sql.Identifier(name)))
+
+
+def _environment(root: Path, postgres: str, database: str, name: str) -> dict[str, str]:
+    at = conninfo.conninfo_to_dict(postgres)
+    ours = conninfo.conninfo_to_dict(database)
+    server = f"{at['host']}:{at.get('port', 5432)}"
+    connection = {
+        "conn_type": "postgres",
+        "host": ours["host"],
+        "port": int(ours["port"] or 5432),
+        "login": ours["user"],
+        "password": ours.get("password"),
+        "schema": ours["dbname"],
+    }
+    settings = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": (
+            f"postgresql+psycopg2://{at['user']}:{at.get('password', '')}@{server}/{name}"
+        ),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.05",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
+        "AIRFLOW__DATAHARBOUR__HOME": str(root),
+        "AIRFLOW__DATAHARBOUR__INCLUDE_DIR": str(root / "include"),
+        "AIRFLOW__DATAHARBOUR__APPLICATIONS": str(root / "applications"),
+        "AIRFLOW__DATAHARBOUR__LAKE": f"{root.as_uri()}/lake",
+        "AIRFLOW_CONN_DATAHARBOUR_DB": json.dumps(connection),
+    }
+    return {**neutral_environment(), **settings, "AIRFLOW_HOME": str(root)}
+
+
+def test_test_runs_are_left_alone_by_the_scheduler(beside):
+    """Before they were kept apart, one of ten failed."""
+    out = beside.python(TRY, str(TEST_RUNS))
+    tried = [line for line in out.splitlines() if line.startswith("tried")]
+    assert tried == ["tried success success dags_test"] * TEST_RUNS
+
+
+def test_a_missed_deadline_is_an_event(beside):
+    beside.python(BE_LATE)
+    query = "select data from event where kind = 'run.deadline_missed'"
+    deadline = time.monotonic() + 120
+    with connect(beside.dataharbour, autocommit=True) as connection:
+        while not (rows := connection.execute(query).fetchall()):
+            assert time.monotonic() < deadline, "the deadline was not reported"
+            time.sleep(0.5)
+    [[data]] = rows
+    assert (data["dag_id"], data["dag_run_id"]) == ("job__late", "manual__late")
+    assert data["job"] == "late"
