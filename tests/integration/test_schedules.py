@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ import yaml
 
 from dataharbour.cli.client import Client
 from dataharbour.platform.layout import find_checkout
-from dataharbour.testing.running_platform import neutral_environment
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +23,6 @@ import time
 print("given", *sys.argv[2:], flush=True)
 time.sleep(float(sys.argv[1]))
 """
-MANY_TESTS = int(os.environ.get("TEST_RUNS", "6"))  # of `airflow dags test`, three at a time
 
 
 @pytest.fixture(scope="module")
@@ -257,30 +252,3 @@ def test_a_missed_deadline_is_an_event_and_the_run_goes_on(api):
     assert event["data"]["job"] == "t_late"
     assert ended(api, run_id)["state"] == "SUCCEEDED"
     assert len(missed()) == 1
-
-
-def test_test_runs_are_left_alone_by_the_scheduler(platform, airflow):
-    """Before they were kept apart, one of ten failed."""
-
-    def dags_test(number: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["airflow", "dags", "test", "run_reconciliation"],
-            env={**neutral_environment(), **platform.environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    with ThreadPoolExecutor(3) as pool:
-        for done in pool.map(dags_test, range(MANY_TESTS)):
-            assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    found = airflow.get(
-        "/dags/run_reconciliation/dagRuns",
-        params={"triggering_user_name_pattern": "dag_test", "limit": 100},
-    ).json()["dag_runs"]
-    tests = [run for run in found if run["triggered_by"] == "test"]
-    assert len(tests) >= MANY_TESTS
-    assert {run["state"] for run in tests} == {"success"}
-    path = f"/dags/run_reconciliation/dagRuns/{tests[0]['dag_run_id']}/taskInstances/reconcile"
-    assert airflow.get(path).json()["pool"] == "dags_test"
