@@ -1,6 +1,7 @@
 """Airflow's own scheduler and triggerer on a database of their own, nothing else of the platform.
 
-What they do by themselves: leave test runs alone, and report missed deadlines.
+What they do by themselves: make the runs of schedules, leave test runs alone, and report missed
+deadlines.
 """
 
 from __future__ import annotations
@@ -64,21 +65,36 @@ for _ in range(int(sys.argv[2])):
     scheduler = "left alone" if ti.queued_by_job_id is None else "taken"
     print("tried:", dag_run.state.value, ti.pool, scheduler, flush=True)
 """
-BE_LATE = """
+SYNC = """
 import sys
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+bundles = DagBundlesManager()
+bundles.sync_bundles_to_db()
+[bundle] = bundles.get_all_dag_bundles()
+bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], bundle_name=bundle.name)
+assert not bag.import_errors, bag.import_errors
+sync_bag_to_db(bag, bundle.name, None)
+"""
+UPDATE = """
+from airflow.assets.manager import asset_manager
+from airflow.models.asset import AssetModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+with create_session() as session:
+    query = select(AssetModel).where(AssetModel.uri == "dataharbour://table/silver/sales")
+    asset = session.scalar(query)
+    asset_manager.register_asset_change(asset=asset, session=session)
+"""
+BE_LATE = """
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from airflow._shared.timezones import timezone
 
-bundles = DagBundlesManager()
-bundles.sync_bundles_to_db()
-[bundle] = bundles.get_all_dag_bundles()
-bag = BundleDagBag(dag_folder=sys.argv[1], bundle_path=sys.argv[1], bundle_name=bundle.name)
-sync_bag_to_db(bag, bundle.name, None)
 with create_session() as session:
     dag = SerializedDagModel.get_dag("job__late", session=session)
     dag.create_dagrun(
@@ -95,6 +111,24 @@ class Beside:
     dags: Path
     environment: dict[str, str]
     dataharbour: str
+    airflow: str
+
+    def runs(self, job: str) -> list[tuple[str, str | None, str | None]]:
+        """How each run of a job came to be, and what it is for."""
+        query = (
+            "select run_type, to_char(logical_date at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), "
+            "partition_key from dag_run where dag_id = %s order by run_after, logical_date"
+        )
+        with psycopg.connect(self.airflow) as connection:
+            return connection.execute(query, [f"job__{job}"]).fetchall()
+
+    def declare(self, **jobs: dict[str, object]) -> None:
+        """Declare jobs, and have Airflow know them."""
+        for name, fields in jobs.items():
+            document = {"description": "A test.", "application": "app.py", **fields}
+            file = self.dags.parent / "include/jobs" / f"{name}.yaml"
+            file.write_text(yaml.safe_dump(document))
+        self.python(SYNC)
 
     def python(self, code: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -114,12 +148,12 @@ def beside(tmp_path, postgres: str, database: str) -> Iterator[Beside]:
     name = f"a_{secrets.token_hex(6)}"
     with psycopg.connect(postgres, autocommit=True) as admin:
         admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    made = Beside(tmp_path / "dags", _environment(tmp_path, postgres, database, name), database)
+    environment = _environment(tmp_path, postgres, database, name)
+    airflow_db = conninfo.make_conninfo(postgres, dbname=name)
+    made = Beside(tmp_path / "dags", environment, database, airflow_db)
     for folder in ("dags", "include/jobs", "applications"):
         (tmp_path / folder).mkdir(parents=True)
     (made.dags / "all.py").write_text(DAGS)
-    late = {"description": "Late.", "application": "app.py", "deadline": {"within_s": 1}}
-    (tmp_path / "include/jobs/late.yaml").write_text(yaml.safe_dump(late))
     airflow = [sys.executable, "-W", "ignore", "-m", "airflow"]
     quiet = {"env": made.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*airflow, "db", "migrate"], check=True, timeout=300, **quiet)
@@ -128,7 +162,7 @@ def beside(tmp_path, postgres: str, database: str) -> Iterator[Beside]:
         for service in ("scheduler", "triggerer")
     ]
     try:
-        _wait_for_scheduler(conninfo.make_conninfo(postgres, dbname=name))
+        _wait_for_scheduler(airflow_db)
         yield made
     finally:
         for service in services:
@@ -186,7 +220,38 @@ def test_test_runs_are_left_alone_by_the_scheduler(beside):
     assert tried == {"tried: success dags_test left alone": TEST_RUNS}
 
 
+def test_schedules_make_the_runs_that_they_say(beside):
+    span = {"start": "2026-07-01", "end": "2026-07-03", "catchup": True, "max_concurrent_runs": 9}
+    night = {"timezone": "Europe/Zurich", **span}
+    beside.declare(
+        moments={"schedule": "0 2 * * *", **night},
+        intervals={"schedule": {"cron": "0 2 * * *", "data_interval": True}, **night},
+        keys={
+            "schedule": {
+                "cron": "@daily",
+                "partition_key": "%Y-%m-%d",
+                "partition_offset": -1,
+            },
+            **night,
+        },
+        after={"schedule": {"assets": ["silver/sales"]}},
+    )
+    beside.python(UPDATE)
+    days = ("2026-07-01 00:00", "2026-07-02 00:00", "2026-07-03 00:00")
+    expected = {
+        "moments": [("scheduled", day, None) for day in days],
+        "intervals": [("scheduled", day, None) for day in days],
+        "keys": [("scheduled", None, key) for key in ("2026-06-30", "2026-07-01", "2026-07-02")],
+        "after": [("asset_triggered", None, None)],
+    }
+    deadline = time.monotonic() + 60
+    while (found := {job: beside.runs(job) for job in expected}) != expected:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+
+
 def test_a_missed_deadline_is_an_event(beside):
+    beside.declare(late={"deadline": {"within_s": 1}})
     beside.python(BE_LATE)
     query = "select data from event where kind = 'run.deadline_missed'"
     deadline = time.monotonic() + 120
