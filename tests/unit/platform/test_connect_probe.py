@@ -29,6 +29,7 @@ class Server(base_pb2_grpc.SparkConnectServiceServicer):
         self.token = token
         self.asked: list = []
         self.replies: list = []
+        self.states: list = []  # of an operation, at each time that it is asked for
 
     def _check(self, context) -> None:
         if dict(context.invocation_metadata()).get("authorization") != f"Bearer {self.token}":
@@ -43,6 +44,17 @@ class Server(base_pb2_grpc.SparkConnectServiceServicer):
         self._check(context)
         self.asked.append(request)
         return base_pb2.InterruptResponse(session_id="s" * 150, interrupted_ids=["a", "b"])
+
+    def GetStatus(self, request, context):
+        self._check(context)
+        self.asked.append(request)
+        status = base_pb2.GetStatusResponse.OperationStatus
+        states = [status.OPERATION_STATE_CANCELLED, *self.states[:1]]
+        self.states = self.states[1:]
+        return base_pb2.GetStatusResponse(
+            session_id="s" * 150,
+            operation_statuses=[status(operation_id="o" * 36, state=s) for s in states],
+        )
 
     def ExecutePlan(self, request, context):
         self._check(context)
@@ -120,9 +132,19 @@ def test_an_interrupt_is_one_that_spark_understands():
     with serving() as (server, port):
         session = ConnectSession("localhost", port, server.token, SESSION, "ana@example.org")
         assert interrupt(session) == 2
-    first, second = server.asked
+    first, status, last = server.asked
     assert first.interrupt_type == base_pb2.InterruptRequest.INTERRUPT_TYPE_ALL
-    assert isinstance(second, base_pb2.ReleaseSessionRequest)
+    assert status.HasField("operation_status")
+    assert isinstance(last, base_pb2.ReleaseSessionRequest)
     for request in server.asked:
         assert request.session_id == SESSION
         assert request.user_context.user_id == "ana@example.org"
+
+
+def test_a_session_is_released_only_when_its_operations_are_over():
+    with serving() as (server, port):
+        status = base_pb2.GetStatusResponse.OperationStatus
+        server.states = [status.OPERATION_STATE_RUNNING, status.OPERATION_STATE_TERMINATING]
+        interrupt(ConnectSession("localhost", port, server.token, SESSION, "ana"))
+    kinds = [type(request).__name__ for request in server.asked]
+    assert kinds == ["InterruptRequest", *["GetStatusRequest"] * 3, "ReleaseSessionRequest"]

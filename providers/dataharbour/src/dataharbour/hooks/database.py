@@ -67,9 +67,10 @@ class DataHarbourDatabaseHook(PostgresHook):
 
     def run_store(self, *, actor: str) -> RunStore:
         """The store of runs in this database; the events name `actor` for its changes."""
+        from dataharbour.db.engine import Kept
         from dataharbour.jobs.store import RunStore
 
-        return RunStore(self.connect(), actor=actor)
+        return RunStore(Kept(self.connect()), actor=actor)
 
     def definition_store(self, folder: Path) -> DefinitionStore:
         """The jobs that were stored over REST; their files are in `folder`."""

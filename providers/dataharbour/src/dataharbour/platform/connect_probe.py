@@ -50,7 +50,7 @@ def query_problem(
 
     def ask(channel: Any, **call: Any) -> None:
         replies = channel.unary_stream(f"{wire.SERVICE}/ExecutePlan")(request, **call)
-        kinds = {kind for reply in replies for kind in wire.fields_with_length(reply)}
+        kinds = {kind for reply in replies for kind, _ in wire.fields(reply)}
         wanted = _ARROW_BATCH if is_query else _SQL_COMMAND_RESULT
         if wanted not in kinds:
             raise ValueError("no result")

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 from dataharbour.jobs.driver import wire
 from dataharbour.jobs.driver.spec import ConnectSession
 
 DEADLINE_S = 3.0
 _INTERRUPT_TYPE, _ALL = 4, 1  # of InterruptRequest
+_OF_ALL_OPERATIONS = wire.text(5, b"")  # of GetStatusRequest
+_OPERATION, _STATE = 3, 2  # of GetStatusResponse, and of one operation in it
+_NOT_OVER = {2, 3}  # running, terminating
 _INTERRUPTED_ID = 2  # of InterruptResponse
 
 
@@ -40,8 +44,28 @@ def interrupt(session: ConnectSession) -> int:
     with grpc.secure_channel(f"{session.host}:{session.port}", credentials) as channel:
         everything = wire.count(_INTERRUPT_TYPE, _ALL)
         reply = channel.unary_unary(f"{wire.SERVICE}/Interrupt")(request + everything, **call)
+        status = channel.unary_unary(f"{wire.SERVICE}/GetStatus")
+        until = time.monotonic() + DEADLINE_S
+        while _busy(status(request + _OF_ALL_OPERATIONS, **call)) and time.monotonic() < until:
+            time.sleep(0.05)
         channel.unary_unary(f"{wire.SERVICE}/ReleaseSession")(request, **call)
-    return list(wire.fields_with_length(reply)).count(_INTERRUPTED_ID)
+    return sum(number == _INTERRUPTED_ID for number, _ in wire.fields(reply))
+
+
+def _busy(status: bytes) -> bool:
+    """Whether an operation is not over yet.
+
+    Spark 4.3 cannot release a session then: it forgets the session and keeps what belongs to it.
+    """
+    operations = [value for number, value in wire.fields(status) if number == _OPERATION]
+    states = {
+        value
+        for operation in operations
+        if isinstance(operation, bytes)
+        for number, value in wire.fields(operation)
+        if number == _STATE
+    }
+    return bool(states & _NOT_OVER)
 
 
 def _code(error: Exception) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 SERVICE = "/spark.connect.SparkConnectService"
+_NUMBER, _LENGTH = 0, 2  # wire types
 
 
 def text(number: int, value: bytes) -> bytes:
     """A field with a length: a string, or a message."""
-    return _varint((number << 3) | 2) + _varint(len(value)) + value
+    return _varint((number << 3) | _LENGTH) + _varint(len(value)) + value
 
 
 def count(number: int, value: int) -> bytes:
@@ -26,16 +27,19 @@ def of_session(session_id: str, user_id: str) -> bytes:
     return text(1, session_id.encode()) + text(2, user)
 
 
-def fields_with_length(message: bytes) -> Iterator[int]:
-    """The numbers of a message's fields that have a length, up to the first that has none."""
+def fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """Number and value of each field, up to the first that is of another kind than ours."""
     at = 0
     while at < len(message):
         key, at = _read_varint(message, at)
-        if key & 7 != 2:
+        value, at = _read_varint(message, at)
+        if key & 7 == _LENGTH:
+            yield key >> 3, message[at : at + value]
+            at += value
+        elif key & 7 == _NUMBER:
+            yield key >> 3, value
+        else:
             return
-        yield key >> 3
-        length, at = _read_varint(message, at)
-        at += length
 
 
 def _varint(value: int) -> bytes:
