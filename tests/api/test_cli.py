@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from uuid import UUID
 
 import psycopg
@@ -21,6 +22,7 @@ from dataharbour.cli.main import app
 from dataharbour.cli.tour import follow
 from dataharbour.errors import JobFailed, NotAuthenticated, NotFound, Unavailable
 from dataharbour.jobs.model import Detail, Failure, FailureClass
+from dataharbour.jobs.queueing import Facts, Slots
 from dataharbour.platform.report import Report
 
 
@@ -125,6 +127,38 @@ def test_submit_is_repeated_with_its_key_while_airflow_is_away(harbour, server, 
     assert done.exit_code == 0, done.stderr
     assert len(calls) == 2
     assert len(server.airflow.runs) == 1
+
+
+def test_who_waits_for_airflow_to_read_a_new_job_is_told_so_once(harbour, server, monkeypatch):
+    trigger, calls = server.airflow.trigger, []
+
+    def read_at_last(dag_id, *arguments):
+        calls.append(dag_id)
+        server.airflow.dags = {dag_id} if len(calls) == 3 else set()
+        return trigger(dag_id, *arguments)
+
+    monkeypatch.setattr(server.airflow, "trigger", read_at_last)
+    done = harbour("submit", "hello")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("Airflow does not know the DAG 'job__hello' (yet).") == 1
+
+
+def test_who_follows_a_run_is_told_why_it_waits(harbour, server, worker):
+    full = Facts(
+        dag_paused=False,
+        dag_run="running",
+        task="scheduled",
+        pool="small",
+        pool_slots=Slots(2, 2),
+        tasks_before=2,
+    )
+    full_pool = SimpleNamespace(facts=lambda keys: dict.fromkeys(keys, full))
+    object.__setattr__(server.services, "queues", full_pool)
+    done = harbour("submit", "hello", "--follow")
+    said = "-- waiting: the pool small: 2 of 2 slots in use (number 3)"
+    assert done.stderr.count(said) == 1
+    shown = harbour("show", str(server.services.runs.list(limit=1).items[0].id))
+    assert "queue" not in shown.stdout, "it does not wait any more"
 
 
 def test_the_same_key_gives_the_same_run(harbour):
