@@ -29,8 +29,8 @@ DRIVER_PASSWORD = "driver-password-of-the-tests"
 
 # Fixtures that start a server or a program of some weight; `harbour check` leaves their tests out.
 STARTERS = {
-    "postgres", "platform", "breakable", "connect_server", "connect_process", "lake_bucket",
-    "supervised",
+    "postgres", "platform", "breakable", "connect_server", "connect_process", "spark_cluster",
+    "lake_bucket", "supervised",
 }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def job_files() -> str:
             lines += ["", f"## `{name}`", "", part.get("description", ""), "", *_fields(part)]
     lines += ["", "## Spark settings that a job may set", "", "| key | values |", "|---|---|"]
     for key, rule in sorted(ALLOWED.items()):
-        where = "; backend `local` only" if rule.own_spark else ""
+        where = "; not on the backend `connect`" if rule.own_spark else ""
         lines.append(f"| `{key}` | {rule.says}{where} |")
     return "\n".join(lines) + "\n"
 

@@ -29,6 +29,7 @@ from dataharbour.api.app import create_app
 from dataharbour.api.database import Database
 from dataharbour.api.services import Services
 from dataharbour.errors import NotAuthenticated
+from dataharbour.jobs.clusters import Cluster
 from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.settings import Settings
 
@@ -135,6 +136,7 @@ class Server:
     roles: Roles
     airflow: StandInAirflow
     app: FastAPI
+    clusters: list[Cluster]
 
     def client(self, role: str | None = "admin", **options: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {role}"} if role else {}
@@ -297,14 +299,16 @@ class serving:
             self.port = probe.getsockname()[1]
         origin = f"http://127.0.0.1:{self.port}"
         roles, airflow = Roles(), StandInAirflow()
+        clusters: list[Cluster] = []
         services = Services(
             access=roles,
             database=Database(conninfo),
             airflow=AirflowRest(origin),
             load_settings=lambda: settings,
+            clusters=lambda: clusters,
         )
         self.app = create_app(services, **create_options)
-        self.server = Server(origin + MOUNT, services, roles, airflow, self.app)
+        self.server = Server(origin + MOUNT, services, roles, airflow, self.app, clusters)
         self.uvicorn = uvicorn.Server(
             uvicorn.Config(
                 as_airflow_mounts_it(self.app, airflow),

@@ -32,6 +32,7 @@ ROUTES = {
     "POST /api/v1/runs/{run_id}:repair",
     "POST /api/v1/runs/{run_id}:retry",
     "GET /api/v1/runs/{run_id}/repairs",
+    "GET /api/v1/clusters",
     "GET /api/v1/dashboard/stats",
     "GET /api/v1/dashboard/trends",
     "GET /docs",

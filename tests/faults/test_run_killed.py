@@ -89,7 +89,13 @@ def task(site: Site, request: RunRequest, caller: Caller, life: Life, *, deferre
     wait = patience(claim_within_s=1.0, timeout_s=None, now=time.time())
     tail = LogTail(site.store, run.id, cursor=tail_of(attempt), lines_left=100, emit=print)
     attempt, why = follow(
-        site.store, run.id, patience=wait, seconds=30, tail=tail, report=lambda _: None
+        site.store,
+        run.id,
+        patience=wait,
+        seconds=30,
+        tail=tail,
+        report=lambda _: None,
+        is_alive=site.backend_of(run.backend).is_alive,
     )
     assert why is not None
     if deferred:  # what the triggerer saw comes back to `execute_complete`

@@ -1,7 +1,8 @@
-"""A real Spark Connect server, and runs on the real backends."""
+"""A real Spark Connect server, a real standalone cluster, and runs on the real backends."""
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from dataharbour.db.engine import connector
@@ -31,10 +33,20 @@ from dataharbour.jobs.backends.launch import (
 from dataharbour.jobs.backends.local import LocalBackend
 from dataharbour.jobs.model import AttemptState, Run, RunRequest
 from dataharbour.jobs.store import RunStore
+from dataharbour.platform.accounts import python_for
 from dataharbour.platform.java import ensure_java
+from dataharbour.platform.spark import SparkFiles
+from dataharbour.platform.spark_cluster import Cluster
 from dataharbour.settings import Settings
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+ENDLESS = """
+    from pyspark.sql import SparkSession, functions as F
+    spark = SparkSession.builder.getOrCreate()
+    print("session", flush=True)
+    spark.range(10**15).select(F.sum(F.hash("id"))).collect()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -113,16 +125,72 @@ def connect_process(
         server.wait()
 
 
+@pytest.fixture(scope="session")
+def spark_cluster(tmp_path_factory: pytest.TempPathFactory, java_home: Path) -> Iterator[Cluster]:
+    """A standalone master and a worker, as `up --cluster` starts them: all doors closed."""
+    root = tmp_path_factory.mktemp("cluster") / "spark"
+    files = SparkFiles(root, (os.getuid(), os.getgid()), "http://127.0.0.1:1", java_home)
+    files.write(lake="file:///")
+    cluster = Cluster(
+        files,
+        {
+            name: _free_port()
+            for name in ("spark_master", "spark_rest", "spark_master_ui", "spark_worker_ui")
+        },
+        key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        secret=secrets.token_urlsafe(24),
+        cores=4,
+        memory_mb=4096,
+    )
+    cluster.write()
+    started = []
+    try:
+        for name, (command, environment), waiting_for in (
+            ("master", cluster.master_command(), cluster.master_waiting_for),
+            (
+                "worker",
+                cluster.worker_command(s3_keys=None, python=python_for(None)),
+                cluster.worker_waiting_for,
+            ),
+        ):
+            log = root / f"{name}.log"
+            with log.open("wb") as stream:
+                process = subprocess.Popen(
+                    command,
+                    cwd=files.work_dir,
+                    env={"PATH": os.environ["PATH"], **environment},
+                    stdout=stream,
+                    stderr=stream,
+                )
+            started.append(process)
+            deadline = time.monotonic() + 120
+            while (problem := waiting_for()) is not None:
+                text = log.read_text(errors="replace")[-3_000:]
+                assert time.monotonic() < deadline, f"{problem}\n{text}"
+                assert process.poll() is None, text
+                time.sleep(0.2)
+        yield cluster
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(20)
+
+
 @dataclass
 class Site:
     """Starts runs of small applications on a backend, and looks at them."""
 
     store: RunStore
     settings: Settings
+    database: str
     driver_conninfo: str
     backend: Backend
 
     def start(self, source: str, *args: str, **request: Any) -> Run:
+        return self.submit(self.open(source, *args, **request))
+
+    def open(self, source: str, *args: str, **request: Any) -> LaunchContext:
+        """A run with an attempt that nobody has submitted yet."""
         (self.settings.applications[0] / "job.py").write_text(textwrap.dedent(source))
         application = resolve_application("job.py", self.settings.applications)
         wanted = RunRequest("job.py", args=args, backend=self.backend.name, **request)
@@ -136,7 +204,7 @@ class Site:
             now=NOW,
         )
         grant = self.store.start_attempt(run.id, backend=self.backend.name, now=NOW)
-        context = LaunchContext(
+        return LaunchContext(
             grant=grant,
             request=wanted,
             application=application,
@@ -145,14 +213,28 @@ class Site:
             driver_conninfo=self.driver_conninfo,
             lake=LakeEndpoint(self.settings.lake),
         )
+
+    def submit(self, context: LaunchContext) -> Run:
         external_id = self.backend.submit(context)
-        self.store.submitted(grant.attempt_id, external_id=external_id, now=NOW)
-        return run
+        self.store.submitted(context.grant.attempt_id, external_id=external_id, now=NOW)
+        return self.store.get(context.grant.run_id)
 
     def end(self, run: Run, timeout_s: float = 90) -> AttemptState:
         state = self.store.wait(run.id, timeout_s=timeout_s)
         assert state.ended, f"{state}\n{self.output(run)}"
         return state
+
+    def stop_all(self) -> None:
+        """Cancel what a test has left."""
+        for run in self.store.list(limit=100).items:
+            if run.ended_at is None:
+                self.store.cancel(run.id, now=NOW)
+
+    def expire_lease(self, run: Run) -> None:
+        """What time would do."""
+        with psycopg.connect(self.database) as admin:
+            admin.execute("update attempt set lease_until = clock_timestamp() where run_id = %s",
+                          [run.id])  # fmt: skip
 
     def output(self, run: Run, stream: str | None = None) -> list[str]:
         lines = self.store.logs(run.id, limit=10_000).items
@@ -175,7 +257,8 @@ def make_site(
             spark_defaults=None,
             driver_dsn_file=tmp_path / "driver.dsn",
         )
-        return Site(RunStore(connector(database)), settings, driver_database, backend)
+        store = RunStore(connector(database))
+        return Site(store, settings, database, driver_database, backend)
 
     return make
 
@@ -188,6 +271,29 @@ def on_connect(make_site: Callable[..., Site], connect_server: ConnectEndpoint) 
 @pytest.fixture
 def on_local(make_site: Callable[..., Site]) -> Site:
     return make_site(LocalBackend())
+
+
+def until(condition: Callable[[], Any], seconds: float) -> None:
+    """Wait for what shall happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def processes_below(folder: Path) -> list[str]:
+    """The processes that work in a folder: pid and command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            where = str((entry / "cwd").readlink())
+            if where.startswith(str(folder)) and state not in "ZX":
+                command = (entry / "cmdline").read_text().replace("\0", " ")
+                found.append(f"{entry.name} {command}")
+        except OSError:
+            continue
+    return found
 
 
 def _free_port() -> int:

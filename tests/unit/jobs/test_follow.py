@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from dataharbour.jobs.backends.start import driver_is_alive
 from dataharbour.jobs.follow import LogTail, ProgressReport, follow, progress_text, tail_of
 from dataharbour.jobs.model import Detail
 from dataharbour.jobs.outcomes import Outcome, patience
+
+from .conftest import NOW
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def tail(store, lines):
     return of
 
 
-def watch(store, driver, tail, *, seconds):
+def watch(store, driver, tail, *, seconds, is_alive=driver_is_alive):
     wait = patience(claim_within_s=60, timeout_s=None, now=time.time())
     return follow(
         store,
@@ -39,6 +43,7 @@ def watch(store, driver, tail, *, seconds):
         seconds=seconds,
         tail=tail,
         report=lambda _: None,
+        is_alive=is_alive,
     )
 
 
@@ -113,3 +118,18 @@ def test_progress_reads_as_one_line():
     assert progress_text(with_rows, elapsed_s=12.3) == (
         "12 s: stages 1/4, tasks 9/40, 336,776 rows read, 16 rows written"
     )
+
+
+def test_a_driver_that_its_backend_calls_dead_before_the_claim_is_not_waited_for(
+    store, new_run, tail, lines
+):
+    run = new_run()
+    grant = store.start_attempt(run.id, backend="standalone", now=NOW)
+    store.submitted(grant.attempt_id, external_id="driver-1", now=NOW)
+    driver = SimpleNamespace(grant=grant)
+    asked: list[str] = []
+    _, why = watch(store, driver, tail(driver), seconds=1, is_alive=lambda id: asked.append(id))
+    assert why is None, "nobody can tell"
+    assert set(asked) == {"driver-1"}
+    _, why = watch(store, driver, tail(driver), seconds=20, is_alive=lambda _: False)
+    assert why is Outcome.UNCLAIMED

@@ -195,9 +195,14 @@ def test_starting_what_runs_is_fine_and_what_is_unknown_is_told(home, supervised
     supervised.ensure_running()
     supervised.start("known")
     supervised.start("known")
-    supervised.configure([python("pass", name="newer")])  # the running one has not read this
-    with pytest.raises(PlatformError, match="newer") as caught:
-        supervised.start("newer")
+    sleeper = python("import time;time.sleep(600)", name="newer")
+    supervised.configure([python("import time;time.sleep(600)", name="known"), sleeper])
+    supervised.start("newer")  # the running one reads of it now
+    assert "newer" in {state.name for state in supervised.states()}
+    supervised.forget(["newer", "never-there"])
+    assert "newer" not in {state.name for state in supervised.states()}
+    with pytest.raises(PlatformError, match="nobody") as caught:
+        supervised.start("nobody")
     assert "harbour restart" in caught.value.remedy
 
 

@@ -35,6 +35,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dataharbour.errors import ConfigError, NotAuthenticated, Unavailable
 from dataharbour.hooks.database import DataHarbourDatabaseHook
+from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
+from dataharbour.hooks.spark_standalone import StandaloneHook
+from dataharbour.jobs.clusters import Cluster, connect, look_at, standalone
 from dataharbour.jobs.queueing import UNLIMITED, Facts, Slots, TaskKey
 
 _AT_WORK = ("queued", "running")  # states of tasks that the executor has
@@ -351,6 +354,29 @@ def database_conninfo() -> str:
             f"Airflow has no connection {name!r}.",
             f"Admin > Connections: add {name!r} (type Postgres) for the database `dataharbour`.",
         ) from error
+
+
+def clusters() -> list[Cluster]:
+    """How the Spark servers of the connections are; one that is not set up is `off`."""
+    return look_at(
+        {
+            "standalone": standalone(_connected(lambda: StandaloneHook().endpoint())),
+            "connect": connect(_connected(lambda: DataHarbourSparkConnectHook().endpoint())),
+        }
+    )
+
+
+def _connected(endpoint: Callable[[], R]) -> Callable[[], R]:
+    """`endpoint`, where a connection that is not there is a `ConfigError`."""
+
+    def call() -> R:
+        try:
+            with _airflow_errors():
+                return endpoint()
+        except AirflowNotFoundException as error:
+            raise ConfigError(str(error), "Admin > Connections: add it.") from error
+
+    return call
 
 
 def base_url() -> str:

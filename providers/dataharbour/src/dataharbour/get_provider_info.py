@@ -21,10 +21,11 @@ def get_provider_info() -> dict[str, Any]:
             "dataharbour.hooks.lake",
             "dataharbour.hooks.spark_connect",
             "dataharbour.hooks.docker",
+            "dataharbour.hooks.spark_standalone",
         ),
         "operators": _modules("dataharbour.operators.spark_job"),
         "triggers": _modules("dataharbour.triggers.run"),
-        "connection-types": [_DATABASE, _LAKE, _SPARK_CONNECT, _DOCKER],
+        "connection-types": [_DATABASE, _LAKE, _SPARK_CONNECT, _DOCKER, _SPARK_STANDALONE],
         "extra-links": [
             "dataharbour.links.run.RunLink",
             "dataharbour.links.run.RunLogLink",
@@ -112,6 +113,28 @@ _DOCKER: dict[str, Any] = {
         "cpus": _text("Processors", "Of a container; none: all of the host."),
         "pids": _text("Processes", "How many a container may have; none: 512."),
         "spark_submit": _text("spark-submit", "The program in the image; none: found by PATH."),
+    },
+}
+
+_SPARK_STANDALONE: dict[str, Any] = {
+    "connection-type": "dataharbour_spark_standalone",
+    "hook-class-name": "dataharbour.hooks.spark_standalone.StandaloneHook",
+    "hook-name": "DataHarbour Spark standalone",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login"],
+        "relabeling": {"host": "Master", "password": "Key of the master's JWSFilter"},
+        "placeholders": {"host": "spark://master.example.org", "port": "7077"},
+    },
+    "conn-fields": {
+        "rest_url": _text(
+            "REST gateway",
+            "One for each master, separated by commas; none: port 6066 of the masters.",
+        ),
+        "ui_url": _text("Page", "The master's page.", format="uri"),
+        "driver_file": _text(
+            "Driver file",
+            "Where the workers find dataharbour/jobs/driver/cluster.py; none: as on this machine.",
+        ),
     },
 }
 

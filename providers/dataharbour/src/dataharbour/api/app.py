@@ -18,6 +18,7 @@ from dataharbour.api.body_limit import BodyLimit
 from dataharbour.api.guard import OPEN_PATHS, Guard
 from dataharbour.api.routes import (
     changing,
+    clusters,
     dashboard,
     definitions,
     docs,
@@ -78,7 +79,7 @@ def _versioned() -> APIRouter:
         dependencies=[Depends(bearer)],
         responses=common_problems(),
     )
-    for part in (jobs, definitions, runs, history, changing, repairing, logs, dashboard):
+    for part in (jobs, definitions, runs, history, changing, repairing, logs, dashboard, clusters):
         router.include_router(part.router)
     return router
 

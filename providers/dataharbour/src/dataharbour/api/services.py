@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +20,7 @@ from dataharbour.api.places import Places
 from dataharbour.api.problems import NotConfigured
 from dataharbour.api.queues import NotAsked, Queues, queues_of
 from dataharbour.errors import ConfigError
+from dataharbour.jobs.clusters import Cluster
 from dataharbour.jobs.declared import DeclaredJobs, load_jobs
 from dataharbour.jobs.definitions import DefinitionStore
 from dataharbour.jobs.model import Run
@@ -42,6 +43,7 @@ class Services:
         database: the database `dataharbour`.
         airflow: Airflow's REST API.
         load_settings: reads the section [dataharbour]; may raise `ConfigError`.
+        clusters: asks the Spark servers how they are; takes up to two seconds.
         now: aware UTC.
         queues: what Airflow holds of tasks that wait.
     """
@@ -50,6 +52,7 @@ class Services:
     database: Database
     airflow: AirflowRest
     load_settings: Callable[[], Settings]
+    clusters: Callable[[], Sequence[Cluster]] = tuple
     now: Callable[[], datetime] = utc_now
     queues: Queues = field(default_factory=NotAsked)
 

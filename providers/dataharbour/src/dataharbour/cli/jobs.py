@@ -51,7 +51,9 @@ def submit(
         list[str] | None,
         typer.Option("--conf", "-c", metavar="NAME=VALUE", help="Spark setting; repeatable."),
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="connect or local.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="connect, local, docker or standalone.")
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="short (starts fastest) or standard (runs fastest).")
     ] = None,

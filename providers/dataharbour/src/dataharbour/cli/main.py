@@ -52,6 +52,13 @@ def run() -> None:
 @app.command()
 def up(
     tour: Annotated[bool, typer.Option(help="Run the first job when the platform stands.")] = True,
+    cluster: Annotated[
+        bool | None,
+        typer.Option(
+            help="With a standalone Spark master and worker, or without; remembered.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start the platform, and run a real Spark job on it."""
     from dataharbour.cli.tour import first_run, gold_rows, welcome
@@ -66,7 +73,7 @@ def up(
     home = open_home(checkout, report.say)
     was_up = Supervisor(home).is_alive()
     with report.showing():
-        platform = start(checkout, home, report)
+        platform = start(checkout, home, report, with_cluster=cluster)
     report.say(f"The platform is ready after {report.elapsed_s:.0f} s.")
     if tour and not was_up:
         first_run(platform, Report())  # its own: the steps of the start were shown

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from dataharbour.errors import ConfigError
 from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
+from dataharbour.hooks.spark_standalone import StandaloneHook
 from dataharbour.jobs.backends.connect import ConnectBackend
 from dataharbour.jobs.backends.docker import DockerBackend, Engine
 from dataharbour.jobs.backends.launch import Backend
 from dataharbour.jobs.backends.local import LocalBackend
 from dataharbour.jobs.backends.names import BackendName
+from dataharbour.jobs.backends.standalone import StandaloneBackend
 
 
 def _engine() -> Engine:
@@ -24,6 +26,7 @@ MAKERS: dict[BackendName, Callable[[], Backend]] = {
     BackendName.CONNECT: lambda: ConnectBackend(lambda: DataHarbourSparkConnectHook().endpoint()),
     BackendName.LOCAL: LocalBackend,
     BackendName.DOCKER: lambda: DockerBackend(_engine),
+    BackendName.STANDALONE: lambda: StandaloneBackend(lambda: StandaloneHook().endpoint()),
 }
 
 

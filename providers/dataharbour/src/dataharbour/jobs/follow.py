@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from dataharbour.jobs.backends.start import driver_is_alive
-from dataharbour.jobs.model import AttemptState
+from dataharbour.jobs.model import AttemptState, Detail
 from dataharbour.jobs.outcomes import Outcome, Patience, outcome
 from dataharbour.jobs.store import RunStore
 
@@ -84,8 +83,18 @@ def follow(
     seconds: float,
     tail: LogTail,
     report: Callable[[AttemptState], None],
+    is_alive: Callable[[str], bool | None],
 ) -> tuple[AttemptState, Outcome | None]:
     """Wait up to `seconds` for the newest attempt of a run.
+
+    Args:
+        store: where the attempt is.
+        run_id: the run.
+        patience: how long to wait for what.
+        seconds: how long to wait in all.
+        tail: passes on the log.
+        report: told each state that was read.
+        is_alive: the backend's; asked for a driver that has not claimed its attempt yet.
 
     Returns:
         The attempt as last read, and why there is nothing more to wait for, or
@@ -97,7 +106,10 @@ def follow(
         attempt = store.wait(run_id, timeout_s=min(left_s, _LOOK_EVERY_S))
         tail.pull()
         report(attempt)
-        settled = outcome(attempt, patience=patience, alive=_alive(attempt), now=time.time())
+        alive = _alive(attempt, is_alive)
+        if alive is False:  # it may have claimed, and ended, since it was looked at
+            attempt = store.wait(run_id, timeout_s=0)
+        settled = outcome(attempt, patience=patience, alive=alive, now=time.time())
         if settled is not None or left_s == 0:
             return attempt, settled
 
@@ -123,5 +135,7 @@ def progress_text(progress: Mapping[str, Any], *, elapsed_s: float) -> str:
     return text
 
 
-def _alive(attempt: AttemptState) -> bool | None:
-    return None if attempt.external_id is None else driver_is_alive(attempt.external_id)
+def _alive(attempt: AttemptState, is_alive: Callable[[str], bool | None]) -> bool | None:
+    if attempt.external_id is None or attempt.observed is not Detail.SUBMITTED:
+        return None
+    return is_alive(attempt.external_id)

@@ -332,8 +332,9 @@ class SparkJobOperator(BaseOperator):
         from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
         from dataharbour.jobs.outcomes import patience
 
+        backend = site.backend_of(run.backend)
         wait = patience(
-            claim_within_s=site.backend_of(run.backend).claim_within_s,
+            claim_within_s=backend.claim_within_s,
             timeout_s=run.timeout_s,
             now=time.time(),
         )
@@ -347,6 +348,7 @@ class SparkJobOperator(BaseOperator):
                     seconds=self.in_place_s,
                     tail=tail,
                     report=ProgressReport(since=wait.since, emit=self.log.info),
+                    is_alive=backend.is_alive,
                 )
             if why is not None:
                 return self._conclude(context, site, run, attempt, why, gate)

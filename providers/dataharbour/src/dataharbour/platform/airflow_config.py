@@ -6,8 +6,9 @@ import json
 from configparser import ConfigParser
 from io import StringIO
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from dataharbour.jobs.backends.master import ClusterEndpoint
 from dataharbour.platform.credentials import ROLES, Credentials
 from dataharbour.platform.object_store import REGION
 from dataharbour.platform.plan import Plan
@@ -93,12 +94,15 @@ def passwords(credentials: Credentials) -> str:
     return json.dumps(credentials.users)
 
 
-def connections(plan: Plan, *, spark: str) -> list[dict[str, Any]]:
+def connections(
+    plan: Plan, *, spark: str, cluster: ClusterEndpoint | None = None
+) -> list[dict[str, Any]]:
     """The Airflow connections of the platform, as the public REST API takes them.
 
     Args:
         plan: the platform.
         spark: which of the two Connect servers new runs use.
+        cluster: its standalone cluster, if it has one.
     """
     secret, ports = plan.credentials, plan.ports
     lake_store = f"http://{LOOPBACK}:{ports['s3']}"
@@ -117,9 +121,28 @@ def connections(plan: Plan, *, spark: str) -> list[dict[str, Any]]:
         _aws("dataharbour_logs", lake_store, secret.s3["logs"], "logs"),
         _aws("dataharbour_vault", vault_store, secret.vault["backup"], "vault"),
         _aws("dataharbour_vault_prune", vault_store, secret.vault["prune"], "vault"),
-        {"connection_id": "dataharbour_spark", "conn_type": "spark", "host": "local[*]"},
+        _spark(cluster),
         spark_connection(spark, ports, secret),
     ]
+
+
+def _spark(cluster: ClusterEndpoint | None) -> dict[str, Any]:
+    """Every field, so that the connection of a cluster that was given up leaves nothing behind."""
+    connection: dict[str, Any] = {"connection_id": "dataharbour_spark", "conn_type": "spark"}
+    if cluster is None:
+        return connection | {"host": "local[*]", "port": None, "password": None, "extra": None}
+    master = urlsplit(cluster.master)
+    extra = {
+        "rest_url": ",".join(cluster.rest_urls),
+        "ui_url": cluster.ui_url,
+        "driver_file": cluster.driver_file,
+    }
+    return connection | {
+        "host": f"{master.scheme}://{master.hostname}",
+        "port": master.port,
+        "password": cluster.key,
+        "extra": json.dumps(extra),
+    }
 
 
 def pools(cores: int) -> list[dict[str, Any]]:

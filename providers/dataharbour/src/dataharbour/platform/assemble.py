@@ -98,7 +98,22 @@ def keep_vault(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
     return data
 
 
-def assemble(checkout: Checkout, home: Home, chosen: dict[str, int], *, lake: str) -> Platform:
+def keep_cluster(home: Home, wanted: bool | None) -> bool:
+    """Whether the platform has a standalone cluster: as `wanted` (remembered), or as before."""
+    decision = home.config / "spark_cluster"
+    if wanted is not None:
+        credentials.write_private(decision, "on" if wanted else "off")
+    return decision.exists() and decision.read_text().strip() == "on"
+
+
+def assemble(
+    checkout: Checkout,
+    home: Home,
+    chosen: dict[str, int],
+    *,
+    lake: str,
+    has_cluster: bool = False,
+) -> Platform:
     """The platform in `home` with the ports `chosen`."""
     owners = accounts.ensure()
     secret = credentials.load_or_create(home.secrets)
@@ -117,4 +132,10 @@ def assemble(checkout: Checkout, home: Home, chosen: dict[str, int], *, lake: st
         lake=lake,
         java_home=str(java_home),
     )
-    return Platform(plan=plan, accounts=owners, spark=files, vault_data=keep_vault(home))
+    return Platform(
+        plan=plan,
+        accounts=owners,
+        spark=files,
+        vault_data=keep_vault(home),
+        has_cluster=has_cluster,
+    )

@@ -27,7 +27,7 @@ def _long_key() -> str:
     return secrets.token_urlsafe(64)  # at least 64 bytes for HS512
 
 
-def _fernet_key() -> str:
+def _key_of_32_bytes() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -53,7 +53,9 @@ class Credentials:
     spark_connect_token: str = field(default_factory=_password)
     jwt_secret: str = field(default_factory=_long_key)
     api_secret_key: str = field(default_factory=_long_key)
-    fernet_key: str = field(default_factory=_fernet_key)
+    fernet_key: str = field(default_factory=_key_of_32_bytes)
+    spark_cluster_key: str = field(default_factory=_key_of_32_bytes)
+    spark_cluster_secret: str = field(default_factory=_password)
 
 
 def load(folder: Path) -> Credentials:

@@ -8,13 +8,15 @@ from dataharbour.errors import PlatformError
 from dataharbour.platform import launch, object_store, ports
 from dataharbour.platform.layout import Home
 from dataharbour.platform.lock import exclusive
-from dataharbour.platform.names import AIRFLOW_COMPONENTS, STOP_ORDER
+from dataharbour.platform.names import AIRFLOW_COMPONENTS, CLUSTER, STOP_ORDER
 from dataharbour.platform.object_store import Store
 from dataharbour.platform.report import Report
 from dataharbour.platform.supervise import Supervisor
 
 _DRIVER_GRACE_S = 8.0
-_WITHOUT_DATA = {"driver", "spark", "spark_standby", "spark_keeper", *AIRFLOW_COMPONENTS}
+_WITHOUT_DATA = {
+    "driver", "spark", "spark_standby", "spark_keeper", *CLUSTER, *AIRFLOW_COMPONENTS,
+}  # fmt: skip
 
 
 def down(home: Home, report: Report) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+CLUSTER = ("spark_master", "spark_worker")  # with `up --cluster`
 # Who stops first: Airflow's tasks report to the API server, which needs the stores and PostgreSQL.
 STOP_ORDER: tuple[tuple[str, ...], ...] = (
     ("scheduler", "spark_keeper"),
     ("dag-processor", "triggerer"),
-    ("api-server", "spark", "spark_standby"),
+    ("api-server", "spark", "spark_standby", "spark_worker"),
+    ("spark_master",),
     ("object_store", "vault"),
     ("postgres",),
 )
 SHOWN = (
-    "postgres", "object_store", "vault", "spark", "spark_standby", "spark_keeper",
+    "postgres", "object_store", "vault", "spark", "spark_standby", "spark_keeper", *CLUSTER,
     *AIRFLOW_COMPONENTS,
 )  # fmt: skip

@@ -27,6 +27,10 @@ PREFERRED = {
     "spark_ui": 14040,
     "spark_standby_connect": 15003,
     "spark_standby_ui": 14041,
+    "spark_master": 17077,
+    "spark_rest": 16066,
+    "spark_master_ui": 18081,
+    "spark_worker_ui": 18082,
 }
 GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
 _WITH_GRPC = frozenset(name for name in PREFERRED if name.startswith(("s3", "vault")))

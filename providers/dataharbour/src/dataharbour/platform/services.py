@@ -15,10 +15,11 @@ from dataharbour.platform import connect_state, object_store
 from dataharbour.platform.accounts import Accounts, python_for
 from dataharbour.platform.connect_limits import heap_mb, machine_bytes
 from dataharbour.platform.connect_pair import SERVERS
-from dataharbour.platform.names import AIRFLOW_COMPONENTS
+from dataharbour.platform.names import AIRFLOW_COMPONENTS, CLUSTER
 from dataharbour.platform.object_store import Store
 from dataharbour.platform.plan import Plan
 from dataharbour.platform.spark import SparkFiles, connect_command
+from dataharbour.platform.spark_cluster import Cluster as SparkCluster
 from dataharbour.platform.supervise import Service
 from dataharbour.postgres.cluster import Account, Cluster, answers, server_command
 
@@ -43,6 +44,7 @@ class Platform:
     accounts: Accounts
     spark: SparkFiles
     vault_data: Path
+    has_cluster: bool = False
 
     @property
     def cluster(self) -> Cluster:
@@ -68,9 +70,21 @@ class Platform:
         home = self.plan.home
         return Store("vault", self.vault_data, home.config / "vault", self.plan.ports)
 
+    @property
+    def spark_cluster(self) -> SparkCluster:
+        """The standalone master and worker."""
+        secret = self.plan.credentials
+        return SparkCluster(
+            self.spark,
+            self.plan.ports,
+            key=secret.spark_cluster_key,
+            secret=secret.spark_cluster_secret,
+        )
+
     def services(self) -> list[Service]:
         """All services, in the order in which `status` shows them."""
-        return [self._postgres(), *self._stores(), *self._spark(), *self._airflow()]
+        cluster = self._cluster() if self.has_cluster else []
+        return [self._postgres(), *self._stores(), *self._spark(), *cluster, *self._airflow()]
 
     def airflow_environment(self) -> dict[str, str]:
         """What every Airflow process is started with."""
@@ -147,6 +161,25 @@ class Platform:
             account=self.accounts.spark,
             stop_wait_s=20,
         )
+
+    def _cluster(self) -> list[Service]:
+        master, worker = (
+            self.spark_cluster.master_command(),
+            self.spark_cluster.worker_command(
+                s3_keys=self.plan.credentials.s3["spark"], python=python_for(self.accounts.spark)
+            ),
+        )
+        return [
+            Service(
+                name=name,
+                command=command,
+                environment={**base_environment(), **environment},
+                directory=self.spark.work_dir,
+                account=self.accounts.spark,
+                stop_wait_s=20,
+            )
+            for name, (command, environment) in zip(CLUSTER, (master, worker), strict=True)
+        ]
 
     def _airflow(self) -> list[Service]:
         python, environment = sys.executable, self.airflow_environment()

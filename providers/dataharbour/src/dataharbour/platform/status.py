@@ -20,6 +20,8 @@ _PORT_OF = {
     "object_store": "s3",
     "vault": "vault",
     **connect_state.PORTS,
+    "spark_master": "spark_master",
+    "spark_worker": "spark_worker_ui",
     "api-server": "api",
 }
 

@@ -160,15 +160,20 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Start a service unless it runs; returns at once.
 
+        One that was configured since the supervisor started is made known to it first.
+
         Raises:
             PlatformError: the supervisor does not know it, or cannot start it.
         """
         try:
+            if name not in {state.name for state in self.states()}:
+                self._call("reloadConfig")
+                self._call("addProcessGroup", name)
             self._call("startProcess", name, False)
         except Fault as fault:
             if fault.faultCode == _ALREADY_STARTED:
                 return
-            if fault.faultCode == _BAD_NAME:  # it was configured by an older version
+            if fault.faultCode == _BAD_NAME:
                 raise PlatformError(
                     f"The running process supervisor does not know {name}.",
                     "Run ./harbour restart.",
@@ -190,6 +195,15 @@ class Supervisor:
             if not any(states.get(n) in ("running", "starting", "stopping") for n in names):
                 return
             time.sleep(0.05)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Stop services, and show them no more."""
+        known = [state.name for state in self.states()]
+        gone = [name for name in names if name in known]
+        self.stop(gone)
+        for name in gone:
+            with contextlib.suppress(Fault):
+                self._call("removeProcessGroup", name)
 
     def states(self) -> list[ServiceState]:
         """All services; empty when the supervisor does not answer."""

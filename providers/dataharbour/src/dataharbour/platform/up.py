@@ -32,7 +32,7 @@ from dataharbour.platform.bootstrap.checks import insist
 from dataharbour.platform.connect_pair import Pair
 from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.lock import exclusive
-from dataharbour.platform.names import AIRFLOW_COMPONENTS
+from dataharbour.platform.names import AIRFLOW_COMPONENTS, CLUSTER
 from dataharbour.platform.report import Report
 from dataharbour.platform.services import Platform
 from dataharbour.platform.steps import Step, Stopped, run_all
@@ -44,11 +44,20 @@ from dataharbour.storage.store import ObjectStore
 
 _START_TIMEOUT_S = 180.0
 _USUAL_START_S = 20.0  # until then, what keeps a service waiting is no news
+_OF_THE_CLUSTER = ("spark_master", "spark_rest", "spark_master_ui", "spark_worker_ui")
 _LIVES = 2  # a service that was started again this often does not come up by itself
 
 
-def up(checkout: Checkout, home: Home, report: Report) -> Platform:
+def up(
+    checkout: Checkout, home: Home, report: Report, *, with_cluster: bool | None = None
+) -> Platform:
     """Bring the platform up, healing what an interrupted start or a kill left behind.
+
+    Args:
+        checkout: whose platform.
+        home: its state folder.
+        report: told how it goes.
+        with_cluster: with a standalone Spark cluster, or without; None: as the last time.
 
     Raises:
         PlatformError: it could not; the message has the reason and the remedy.
@@ -67,10 +76,13 @@ def up(checkout: Checkout, home: Home, report: Report) -> Platform:
         else:
             chosen, taken = assemble.choose_ports(home)
             connect_state.save(home, Pair())
+        has_cluster = assemble.keep_cluster(home, with_cluster)
         for name, port in taken.items():
+            if name in _OF_THE_CLUSTER and not has_cluster:
+                continue
             report.say(f"Port {port} is taken; {name} uses {chosen[name]}.")
         lake = _lake(checkout, home, report)
-        platform = assemble.assemble(checkout, home, chosen, lake=lake)
+        platform = assemble.assemble(checkout, home, chosen, lake=lake, has_cluster=has_cluster)
         start = _Start(platform, supervisor, report)
         try:
             start.write_configuration()
@@ -143,6 +155,10 @@ class _Start:
         if self.plan.lake.startswith("file://"):
             (home.data / "lake").mkdir(exist_ok=True, mode=0o700)
             os.chown(home.data / "lake", *self.platform.spark.owner)
+        if self.platform.has_cluster:
+            self.platform.spark_cluster.write()
+        else:
+            self.supervisor.forget(CLUSTER)
         changed = self.supervisor.configure(self.platform.services())
         if changed and self.supervisor.is_alive():
             self.report.say("The configuration has changed; ./harbour restart puts it into effect.")
@@ -155,6 +171,7 @@ class _Start:
             Step("object_store", self._store),
             Step("vault", self._vault),
             Step("spark", self._spark),
+            *([Step("spark-cluster", self._cluster)] if self.platform.has_cluster else []),
             Step("database", self._database, needs=("postgres",)),
             Step("airflow-db", self._airflow_database, needs=("postgres",)),
             Step("sample-data", self._sample_data, needs=("object_store",)),
@@ -219,6 +236,12 @@ class _Start:
         self._start_and_wait(server, lambda: spark.connect_waiting_for(port, token))
         return f"sc://localhost:{port}"
 
+    def _cluster(self) -> str:
+        cluster = self.platform.spark_cluster
+        self._start_and_wait("spark_master", cluster.master_waiting_for)
+        self._start_and_wait("spark_worker", cluster.worker_waiting_for)
+        return f"{cluster.endpoint.master} ({cluster.cores} cores, {cluster.memory_mb} MB)"
+
     def _sample_data(self) -> str:
         self.report.waiting("sample-data", "copying the New York flights of 2013 into the lake")
         return sample_data.land(lake_storage(self.platform))
@@ -231,10 +254,12 @@ class _Start:
         return self.plan.url
 
     def _connections(self) -> str:
+        has_cluster = self.platform.has_cluster
+        cluster = self.platform.spark_cluster.endpoint if has_cluster else None
         server = None
         while server != (current := connect_state.load(self.home).current):
             server = current  # the keeper may change it meanwhile
-            wanted = airflow_config.connections(self.plan, spark=server)
+            wanted = airflow_config.connections(self.plan, spark=server, cluster=cluster)
             self.airflow.ensure_connections(wanted)
         self.supervisor.start("spark_keeper")
         self.airflow.ensure_pools(airflow_config.pools(os.cpu_count() or 2))

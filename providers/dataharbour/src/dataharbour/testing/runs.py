@@ -68,7 +68,13 @@ def carry_out(
     tail = LogTail(site.store, run.id, cursor=tail_of(attempt), lines_left=100, emit=emit)
     with Gate.of(run, site.lake, site.settings.include_dir) as gate:
         attempt, why = follow(
-            site.store, run.id, patience=wait, seconds=30, tail=tail, report=lambda _: None
+            site.store,
+            run.id,
+            patience=wait,
+            seconds=30,
+            tail=tail,
+            report=lambda _: None,
+            is_alive=site.backend_of(run.backend).is_alive,
         )
         if why is None:
             raise TimeoutError(f"the run {run.id} is still {attempt.observed}")

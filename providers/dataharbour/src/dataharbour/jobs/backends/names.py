@@ -15,12 +15,14 @@ class BackendName(StrEnum):
     CONNECT = "connect"
     LOCAL = "local"
     DOCKER = "docker"
+    STANDALONE = "standalone"
 
 
 ABOUT: Mapping[BackendName, str] = {
     BackendName.CONNECT: "the warm Spark server (fast)",
     BackendName.LOCAL: "a Spark of its own (isolated)",
     BackendName.DOCKER: "a Spark of its own in a container (no network)",
+    BackendName.STANDALONE: "a standalone cluster (several machines)",
 }
 
 

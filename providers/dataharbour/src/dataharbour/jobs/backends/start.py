@@ -54,8 +54,7 @@ def attempt_folder(context: LaunchContext) -> Path:
 
 def process_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[str, str]:
     """What every process of a driver has: how it is found again, and nothing of Airflow's."""
-    marks = {_PLATFORM: str(context.settings.home), _SERVICE: "application"}
-    return {**_inherited(), **marks, **extra}
+    return {**_inherited(), **marks_of(context, "application"), **extra}
 
 
 def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[str, str]:
@@ -64,14 +63,26 @@ def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[
     own = {
         **({"JAVA_HOME": str(java_home)} if java_home else {}),
         "PYSPARK_PYTHON": sys.executable,
-        "PYTHONUNBUFFERED": "1",  # lines reach the log as they are written
-        "DATAHARBOUR_RUN_ID": str(context.grant.run_id),
-        "DATAHARBOUR_ATTEMPT_ID": str(context.grant.attempt_id),
-        "DATAHARBOUR_LAKE": context.lake.uri,
+        **application_variables(context),
         **extra,
         **context.environment,
     }
     return process_environment(context, own)
+
+
+def application_variables(context: LaunchContext) -> dict[str, str]:
+    """What every application finds in its environment, wherever it runs."""
+    return {
+        "PYTHONUNBUFFERED": "1",  # lines reach the log as they are written
+        "DATAHARBOUR_RUN_ID": str(context.grant.run_id),
+        "DATAHARBOUR_ATTEMPT_ID": str(context.grant.attempt_id),
+        "DATAHARBOUR_LAKE": context.lake.uri,
+    }
+
+
+def marks_of(context: LaunchContext, service: str) -> dict[str, str]:
+    """By these `harbour down` finds a process of the platform."""
+    return {_PLATFORM: str(context.settings.home), _SERVICE: service}
 
 
 def start_driver(
@@ -96,7 +107,7 @@ def start_driver(
     Raises:
         ConfigError: the drivers' database file is wrong.
     """
-    hidden = _secrets(context, secrets)
+    hidden = secrets_of(context, secrets)
     folder = attempt_folder(context)
     (folder / "work").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
@@ -115,7 +126,7 @@ def start_driver(
     )
     path = folder / "spec.json"
     spec.write(path)
-    marks = {_PLATFORM: str(context.settings.home), _SERVICE: "driver"}
+    marks = marks_of(context, "driver")
     if session is not None:  # only such drivers are kept ready
         pid = hand_over(context.settings.home / "run" / "drivers", path)
         if pid is not None:
@@ -183,7 +194,7 @@ def _password(conninfo: str) -> str | None:
     return str(password) if password else None
 
 
-def _secrets(context: LaunchContext, more: Sequence[str]) -> list[str]:
+def secrets_of(context: LaunchContext, more: Sequence[str]) -> list[str]:
     """Values that must never stand in a log, also as they stand in a URL."""
     values = (
         context.grant.token,

@@ -20,6 +20,7 @@ _INFRA = re.compile(
     r"|INVALID_HANDLE\.SESSION_|INVALID_HANDLE\.OPERATION_|SESSION_NOT_FOUND|SESSION_CLOSED"
     r"|NO_ACTIVE_SESSION|RESPONSE_ALREADY_RECEIVED|RETRIES_EXCEEDED|Py4JNetworkError"
     r"|failed to connect to all addresses|No space left on device"
+    r"|SparkContext was shut down|because SparkContext is shutting down"
 )
 _CANCELLED = re.compile(r"OPERATION_CANCELED")
 _CONNECT_LACKS = re.compile(r"JVM_ATTRIBUTE_NOT_SUPPORTED|\[NOT_IMPLEMENTED\]")

@@ -35,7 +35,7 @@ def main(folder: str, sha256: str, application: str, args: list[str]) -> NoRetur
     try:
         source = _verified(application, sha256, control)
         _quiet_known_noise()
-        with _progress(control):
+        with _progress(control), _application_id(control):
             code = _run(application, source, args, control)
             _join_threads()
     finally:
@@ -124,6 +124,18 @@ def _progress(control: Control) -> Iterator[None]:
         yield
     finally:
         watch.end()
+
+
+@contextlib.contextmanager
+def _application_id(control: Control) -> Iterator[None]:
+    from dataharbour.jobs.driver.spark_application import tell_id
+
+    ended = threading.Event()
+    threading.Thread(target=tell_id, args=(control.send, ended), daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _die_with_parent() -> None:

@@ -110,6 +110,7 @@ class Supervisor:
         self._told_to_stop = False
         self._released = False  # the Connect session, by the child itself
         self._control_rest = b""
+        self._application = ""  # the id that Spark gave it
         self._open_pipes = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._server = ServerWatch(spec.session, wake=self._wake_out)
@@ -283,6 +284,8 @@ class Supervisor:
         kind = message.pop("kind")
         if kind == "progress":
             self.reporter.progress(self._told_progress(message))
+        elif kind == "application":
+            self._note_application(self._clean(str(message["id"]))[:100])
         elif kind == "released":
             self._released = True
         elif kind == "failure":
@@ -298,7 +301,18 @@ class Supervisor:
         }
         if isinstance(current := message.get("current"), str):
             told["current"] = self._clean(current)[:_MAX_CURRENT]
+        if self._application:
+            told["application"] = self._application
         return told
+
+    def _note_application(self, application_id: str) -> None:
+        self._application = application_id
+        self._note(f"Spark application {application_id}")
+        if not application_id.startswith(self.spec.app_prefix):
+            self._note(
+                "It runs inside its driver, not on the cluster: the application, or a setting, "
+                "names another master."
+            )
 
     # --- signals, the end -----------------------------------------------------------------
 
