@@ -6,8 +6,6 @@ from dataharbour.errors import ConfigError
 from dataharbour.hooks.spark_master import place_of_connection
 from dataharbour.jobs.backends.names import BackendName
 
-later = pytest.mark.skipif("yarn" not in set(BackendName), reason="no backend yarn, k8s here yet")
-
 
 @pytest.mark.parametrize(
     ("fields", "backend"),
@@ -36,7 +34,6 @@ def test_the_cores_of_a_local_master_are_the_drivers(connection):
     assert place_of_connection("prod").conf == {"spark.driver.cores": "3"}
 
 
-@later
 def test_another_cluster_than_the_backends_is_refused(connection):
     connection("prod", conn_type="spark", host="k8s://https://one", port=443)
     connection("dataharbour_k8s", conn_type="spark", host="k8s://https://two", port=443)
@@ -44,7 +41,6 @@ def test_another_cluster_than_the_backends_is_refused(connection):
         place_of_connection("prod")
 
 
-@later
 def test_a_backend_without_a_connection_is_told(connection):
     connection("prod", conn_type="spark", host="yarn")
     with pytest.raises(ConfigError, match=r"'dataharbour_yarn', which is not set"):

@@ -22,6 +22,8 @@ def get_provider_info() -> dict[str, Any]:
             "dataharbour.hooks.spark_connect",
             "dataharbour.hooks.docker",
             "dataharbour.hooks.spark_standalone",
+            "dataharbour.hooks.yarn",
+            "dataharbour.hooks.k8s",
         ),
         "operators": _modules("dataharbour.operators.spark_job"),
         "triggers": _modules("dataharbour.triggers.run"),

@@ -21,12 +21,26 @@ def _engine() -> Engine:
     return DataHarbourDockerHook()
 
 
+def _yarn() -> Backend:
+    from dataharbour.hooks.yarn import YarnBackend  # the provider's hook is slow to import
+
+    return YarnBackend()
+
+
+def _k8s() -> Backend:
+    from dataharbour.hooks.k8s import K8sBackend
+
+    return K8sBackend()
+
+
 # A connection is asked for when its backend first needs it, and no earlier.
 MAKERS: dict[BackendName, Callable[[], Backend]] = {
     BackendName.CONNECT: lambda: ConnectBackend(lambda: DataHarbourSparkConnectHook().endpoint()),
     BackendName.LOCAL: LocalBackend,
     BackendName.DOCKER: lambda: DockerBackend(_engine),
     BackendName.STANDALONE: lambda: StandaloneBackend(lambda: StandaloneHook().endpoint()),
+    BackendName.YARN: _yarn,
+    BackendName.K8S: _k8s,
 }
 
 

@@ -16,6 +16,8 @@ class BackendName(StrEnum):
     LOCAL = "local"
     DOCKER = "docker"
     STANDALONE = "standalone"
+    YARN = "yarn"
+    K8S = "k8s"
 
 
 ABOUT: Mapping[BackendName, str] = {
@@ -23,6 +25,8 @@ ABOUT: Mapping[BackendName, str] = {
     BackendName.LOCAL: "a Spark of its own (isolated)",
     BackendName.DOCKER: "a Spark of its own in a container (no network)",
     BackendName.STANDALONE: "a standalone cluster (several machines)",
+    BackendName.YARN: "a Hadoop cluster, the driver in it",
+    BackendName.K8S: "a Kubernetes cluster, the driver a pod",
 }
 
 
