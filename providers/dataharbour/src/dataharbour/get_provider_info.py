@@ -174,4 +174,12 @@ _OPTIONS = {
         "File (0600) with the libpq string of the drivers' role; "
         "none: secrets/driver.dsn in the state folder.",
     ),
+    "max_active_runs_per_user": _option(
+        "How many runs of one user may be open when they ask the API for another; "
+        "0: any number; none: 200.",
+    ),
+    "max_streams_per_user": _option(
+        "How many event streams one user may read at once from one process of the API; "
+        "0: any number; none: 100.",
+    ),
 }
