@@ -4,7 +4,6 @@ import pytest
 
 from dataharbour.errors import ConfigError
 from dataharbour.hooks.spark_master import place_of_connection
-from dataharbour.jobs.backends.names import BackendName
 
 
 @pytest.mark.parametrize(
@@ -20,8 +19,6 @@ from dataharbour.jobs.backends.names import BackendName
     ],
 )
 def test_the_master_chooses_the_backend(connection, fields, backend):
-    if backend not in set(BackendName):
-        pytest.skip(f"no backend {backend} here yet")
     fields = {"conn_type": "spark", **fields}
     connection("prod", **fields)
     for own in ("yarn", "k8s", "spark", "spark_connect"):
@@ -39,6 +36,13 @@ def test_another_cluster_than_the_backends_is_refused(connection):
     connection("dataharbour_k8s", conn_type="spark", host="k8s://https://two", port=443)
     with pytest.raises(ConfigError, match=r"'dataharbour_k8s', which is k8s://https://two:443"):
         place_of_connection("prod")
+
+
+def test_the_form_of_a_standalone_cluster_means_the_same(connection):
+    cluster = {"host": "spark://m", "port": 7077}
+    connection("prod", conn_type="spark", **cluster)
+    connection("dataharbour_spark", conn_type="dataharbour_spark_standalone", **cluster)
+    assert place_of_connection("prod").backend == "standalone"
 
 
 def test_a_backend_without_a_connection_is_told(connection):

@@ -97,10 +97,11 @@ def master_of(conn: Connection) -> str:
     if "spark_connect" in conn.conn_type:
         name = host.removeprefix("sc://")
         return f"sc://{name}" if ":" in name else f"sc://{name}:{conn.port or _CONNECT_PORT}"
-    if conn.conn_type == "spark" and host and ("://" in host or not conn.port):
+    kind = "spark" if conn.conn_type == "dataharbour_spark_standalone" else conn.conn_type
+    if kind == "spark" and host and ("://" in host or not conn.port):
         master = host
     else:
-        master = f"{conn.conn_type}://{host}"
+        master = f"{kind}://{host}"
     return f"{master}:{conn.port}" if conn.port else master
 
 

@@ -112,7 +112,7 @@ def submission(context: LaunchContext, endpoint: ClusterEndpoint) -> dict[str, A
     SparkSubmit, which would then run the application inside the driver, and say nothing.
     """
     conf = DEFAULTS | dict(context.request.conf)
-    name = context.request.job or context.application.path.stem
+    name = context.application_name
     entry = endpoint.driver_file or str(Path(cluster.__file__).resolve())
     return {
         "action": "CreateSubmissionRequest",
@@ -141,7 +141,8 @@ def _options(endpoint: ClusterEndpoint, name: str, conf: Mapping[str, str]) -> I
     wanted = {k: v for k, v in conf.items() if k not in (*_OF_THE_DRIVER, _INSTANCES)}
     ours = {
         # A standalone cluster counts cores, and gives an application all that are free.
-        "spark.cores.max": str(int(conf["spark.executor.cores"]) * int(conf.get(_INSTANCES, "1"))),
+        "spark.cores.max": conf.get("spark.cores.max")
+        or str(int(conf["spark.executor.cores"]) * int(conf.get(_INSTANCES, "1"))),
         "spark.ui.enabled": "false",  # it would be open to everybody on the worker's network
     }
     for key, value in {**wanted, **ours}.items():
