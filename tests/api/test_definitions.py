@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -178,9 +179,7 @@ def test_a_document_that_is_no_job_is_refused_and_leaves_nothing(admin, database
     assert not folder.exists() or list(folder.iterdir()) == []
 
 
-BOMB = "a: &a [x,x,x,x]\n" + "".join(
-    f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}]\n" for i in range(5)
-)
+ALIAS = b"description: &d Greets.\napplication: hello.py\nargs: [*d]\nbackend: local\n"
 
 
 UNREADABLE = [
@@ -192,7 +191,7 @@ UNREADABLE = [
     (b"\xff\xfe", "application/json", 422),
     (b"a: [", "application/yaml", 422),
     (b"[" * 100_000, "application/yaml", 422),
-    (BOMB.encode(), "application/yaml", 422),
+    (ALIAS, "application/yaml", 422),
     (b"description: !!python/object/apply:os.system [id]", "application/yaml", 422),
     (b"description: 2026-01-01\napplication: x.py", "application/yaml", 422),
     (b"a: 1\n---\nb: 2", "application/yaml", 422),
@@ -272,6 +271,13 @@ def test_a_deleted_job_is_gone_with_its_file(admin, greet, folder, database):
     assert admin.get(PATH).status_code == admin.delete(PATH).status_code == 404
     assert list(folder.iterdir()) == []
     assert events(database)[-1] == ("job.deleted", "1", None, "user:admin", "greet")
+
+
+def test_the_file_of_a_deleted_job_goes_whoever_wrote_into_it(server, greet, folder):
+    (folder / "greet.yaml").write_text(yaml.safe_dump(JOB))
+    store, now = server.services.definitions, datetime.now(UTC)
+    store.delete("greet", judge=lambda current: None, user="ada", now=now)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_job_of_the_same_name_is_another_version(admin, greet):

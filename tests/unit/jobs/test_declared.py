@@ -277,3 +277,17 @@ def test_a_file_of_the_first_folder_holds(include, tmp_path):
     jobs = load_jobs(include / "jobs", mine).jobs
     assert jobs["twice"].timeout_s == 60
     assert jobs["once"].path == mine / "once.yaml"
+
+
+def test_a_file_that_took_the_place_of_another_of_its_size_and_time_is_read(
+    include,
+):
+    text = "description: {}\napplication: x.py"
+    path = declare(include, text.format("one"))
+    stat = path.stat()
+    assert load_jobs(include / "jobs").jobs["delays"].description == "one"
+    other = path.with_suffix(".tmp")
+    other.write_text(text.format("two"))
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(path)
+    assert load_jobs(include / "jobs").jobs["delays"].description == "two"
