@@ -378,6 +378,12 @@ def test_whoever_looks_mends_it(admin, greet, folder, damage):
     assert yaml.safe_load((folder / "greet.yaml").read_text()) == JOB
 
 
+def test_a_job_whose_file_was_lost_is_started_all_the_same(server, admin, greet, folder):
+    lost_folder(folder)
+    server.airflow.dags.add("job__greet")
+    assert admin.post(f"{PATH}/runs", json={}).status_code == 202
+
+
 def test_the_api_mends_it_when_it_starts(serve, settings, database, greet, folder):
     good = (folder / "greet.yaml").read_text()
     lost_file(folder)

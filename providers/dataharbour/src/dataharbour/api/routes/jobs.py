@@ -129,6 +129,8 @@ def visible_jobs(services: Services, caller: Caller, name: str) -> DeclaredJobs:
         JobNotFound: no such job for this caller.
     """
     declared = services.jobs()
+    if name not in {*declared.jobs, *declared.errors}:
+        declared = services.catalog().declared  # the file of a stored job may have been lost
     known = name in declared.jobs or name in declared.errors
     if not known or not caller.may_read(dag_of(name)):
         raise no_such_job(name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 from dataharbour.jobs.definitions import DefinitionStore
 from dataharbour.operators.reconcile import ReconcileRunsOperator
@@ -19,3 +20,20 @@ def test_the_reconciliation_mends_the_files_of_stored_jobs(installation):
     assert operator.execute({}) == {"mend": ["stored"]}
     assert (folder / "stored.yaml").read_text() == text
     assert operator.execute({}) == {}
+
+
+def test_a_stored_job_is_a_dag_and_runs(installation, run_dag):
+    installation.application("import sys\nprint('hello', *sys.argv[1:])")
+    definitions = DefinitionStore(installation.connect, installation.root / "home" / "jobs")
+    document = {
+        **JOB,
+        "args": ["{params.who}"],
+        "params": {"who": {"type": "string", "default": "you"}},
+    }
+    now = datetime.now(UTC)
+    definitions.put("stored", document, judge=lambda current: None, user="ada", now=now)
+    done = run_dag("job__stored", who="ada")
+    assert (done.state, done.xcom["state"]) == ("success", "SUCCEEDED")
+    store = installation.store()
+    [line] = store.logs(UUID(done.xcom["run_id"])).items
+    assert line.line == "hello ada"
