@@ -19,7 +19,7 @@ from dataharbour.errors import (
     Unavailable,
 )
 from dataharbour.jobs import execute, stopping
-from dataharbour.jobs.backends.launch import LakeEndpoint
+from dataharbour.jobs.backends.launch import LakeEndpoint, NotSubmitted
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
@@ -28,6 +28,7 @@ from dataharbour.jobs.outcomes import Outcome
 from dataharbour.jobs.stopping import BY_AIRFLOW
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.fixtures import Installation, installation
+from dataharbour.testing.plain_backend import PlainBackend
 from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of, starts
 
 __all__ = ["installation"]
@@ -482,3 +483,27 @@ def test_a_request_with_a_secret_opens_no_run(site, installation):
     assert "hunter2" not in str(caught.value)
     key = {"dag_id": CALLER.dag_id, "dag_run_id": CALLER.dag_run_id}
     assert site.store.find(**key) is None
+
+
+class Away(PlainBackend):
+    """A place that does not answer the first time."""
+
+    answers = False
+
+    def submit(self, context):
+        if not self.answers:
+            self.answers = True
+            raise NotSubmitted("Nobody answers.", "Try again.")
+        return super().submit(context)
+
+
+def test_a_place_that_took_no_driver_is_asked_again_by_the_next_try(installation):
+    site = site_of(installation, Away())
+    request = sales_request(installation)
+    with pytest.raises(Unavailable, match="Nobody answers"):
+        carry_out(site, request)
+    run = site.store.list(limit=1).items[0]
+    assert (run.detail, run.failure.message) == (Detail.RETRY_WAIT, "Nobody answers.")
+    done = carry_out(site, request)
+    assert (done.run.detail, done.run.attempt) == (Detail.SUCCEEDED, 2)
+    assert starts(installation) == 1

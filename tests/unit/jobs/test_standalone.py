@@ -15,8 +15,13 @@ import pytest
 
 from dataharbour.errors import ConfigError, Unavailable
 from dataharbour.jobs.applications import resolve_application
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
-from dataharbour.jobs.backends.master import ClusterEndpoint, Master, sign
+from dataharbour.jobs.backends.launch import (
+    LakeEndpoint,
+    LaunchContext,
+    NotSubmitted,
+    StartedDriver,
+)
+from dataharbour.jobs.backends.master import ClusterEndpoint, Master, Unanswered, sign
 from dataharbour.jobs.backends.standalone import StandaloneBackend, submission
 from dataharbour.jobs.driver.carried import MAX_SOURCE, Carried
 from dataharbour.jobs.model import AttemptGrant, RunRequest
@@ -223,3 +228,19 @@ def test_a_kill_is_confirmed(master, monkeypatch):
 def test_a_driver_that_nobody_knows_is_not_killed(master):
     StandaloneBackend(lambda: endpoint(master.url)).kill(StartedDriver(ATTEMPT, None, "ana"))
     assert master.asked == []
+
+
+def test_a_cluster_that_is_away_has_taken_no_driver_unless_an_answer_was_lost(
+    master, context, monkeypatch
+):
+    with pytest.raises(NotSubmitted, match="No Spark master answers"):
+        StandaloneBackend(endpoint).submit(context)
+    errors = iter([Unanswered("lost", ""), Unavailable("refused", "")])
+
+    def create(*_):
+        raise next(errors)
+
+    monkeypatch.setattr(Master, "create", create)
+    with pytest.raises(Unavailable, match="lost") as caught:
+        StandaloneBackend(endpoint).submit(context)
+    assert not isinstance(caught.value, NotSubmitted)

@@ -151,3 +151,16 @@ def test_a_job_without_its_application_is_a_note_with_its_name(home, tmp_path):
 
 def _nobody(name):
     raise KeyError(name)
+
+
+def test_a_cluster_is_told_with_what_it_takes(home, monkeypatch):
+    assert "spark-cluster" not in further(home)
+    assemble.keep_cluster(home, True)
+    monkeypatch.setattr(checks, "memory_bytes", lambda: 1_200_000_000)
+    check = further(home)["spark-cluster"]
+    assert not check.ok
+    assert not check.needed
+    assert "1.2 GB of memory are available" in check.detail
+    assert "--no-cluster" in check.remedy
+    monkeypatch.setattr(checks, "memory_bytes", lambda: 8_000_000_000)
+    assert further(home)["spark-cluster"].ok

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -32,6 +33,7 @@ from dataharbour.jobs.backends.launch import (
     BackendOf,
     LakeEndpoint,
     LaunchContext,
+    NotSubmitted,
     read_driver_conninfo,
 )
 from dataharbour.jobs.caller import Caller, run_of_task
@@ -255,6 +257,9 @@ def _start(site: Site, run: Run, at_most: int | None) -> AttemptState:
         raise
     except Conflict as error:
         raise _ended(site.store.get(run.id)) from error
+    except NotSubmitted as error:
+        _nobody_took(site, run, error)
+        raise
     site.store.submitted(
         grant.attempt_id,
         external_id=external_id,
@@ -262,6 +267,14 @@ def _start(site: Site, run: Run, at_most: int | None) -> AttemptState:
         now=site.clock(),
     )
     return site.store.attempt_state(grant.attempt_id)
+
+
+def _nobody_took(site: Site, run: Run, error: NotSubmitted) -> None:
+    """The attempt has no driver: the task's next try shall not wait for one, but start another."""
+    site.store.give_up(run.id, now=site.clock())
+    reason = Failure(FailureClass.INFRA, error.problem)
+    with suppress(Conflict):  # it was cancelled meanwhile
+        site.store.finish(run.id, detail=Detail.RETRY_WAIT, failure=reason, now=site.clock())
 
 
 def _launch_context(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dataharbour.errors import DataHarbourError, PlatformError, Unavailable
 from dataharbour.platform import accounts, jars, ports
-from dataharbour.platform.assemble import find_vault
+from dataharbour.platform.assemble import find_vault, keep_cluster
 from dataharbour.platform.bootstrap import checks
 from dataharbour.platform.bootstrap.checks import Check
 from dataharbour.platform.java import NO_JAVA, NO_JAVA_REMEDY, find_java, packaged_java
@@ -24,6 +24,7 @@ from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.maven import read_maven
 
 WITHOUT_JARS = "Without them the lake is a folder on this machine instead of S3."
+_CLUSTER_BYTES = 2_000_000_000  # two daemons, a driver and an executor
 _DISK_TO_GO_ON_BYTES = 3_000_000_000  # the stores take no writes below 2 GiB (minFreeSpace)
 
 
@@ -43,7 +44,7 @@ def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
 
 def look_further(checkout: Checkout, home: Home) -> list[Check]:
     """What `up` would find out by itself; asks the network for the jars that are missing."""
-    return [_ports(home), _jars(checkout, home)]
+    return [_ports(home), _jars(checkout, home), *_cluster(home)]
 
 
 def _writable(home: Home) -> Check:
@@ -171,6 +172,26 @@ def _ports(home: Home) -> Check:
     taken = ports.choose(ports.PREFERRED, is_free=ports.is_free)[1] if is_new else {}
     found = "".join(f" Port {port} is taken; {name} gets another." for name, port in taken.items())
     return Check("ports", True, found.strip() or "The platform's ports are free, or its own.")
+
+
+def _cluster(home: Home) -> Iterator[Check]:
+    try:
+        has_cluster = keep_cluster(home, None)
+    except PermissionError:  # somebody else's platform, as `_owner` says
+        return
+    if not has_cluster:
+        return
+    available = checks.memory_bytes()
+    ok = available >= _CLUSTER_BYTES
+    yield Check(
+        "spark-cluster",
+        ok,
+        "The platform has a Spark cluster: master and worker (0.5 GB), and 1.3 GB for each run on "
+        f"it; {available / 1e9:.1f} GB of memory are available. Whoever may run a job on it is "
+        "trusted with it.",
+        "" if ok else "Give it up: ./harbour up --no-cluster",
+        needed=False,
+    )
 
 
 def _jars(checkout: Checkout, home: Home) -> Check:

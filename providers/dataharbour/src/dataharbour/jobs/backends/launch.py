@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from dataharbour.errors import ConfigError
+from dataharbour.errors import ConfigError, Unavailable
 from dataharbour.jobs.applications import Application
 from dataharbour.jobs.backends.names import NAME_LABEL
 from dataharbour.jobs.model import AttemptGrant, RunRequest
@@ -92,6 +92,10 @@ class StartedDriver:
     principal: str
 
 
+class NotSubmitted(Unavailable):
+    """The place did not answer, and has certainly not started a driver."""
+
+
 class Backend(Protocol):
     """A place where drivers run; `tests/contract/jobs` says what each must do."""
 
@@ -112,6 +116,7 @@ class Backend(Protocol):
 
         Raises:
             ConfigError: something that this backend needs is not set.
+            NotSubmitted: the place did not answer, and no driver was started.
             Unavailable: the place did not answer; the driver may have been started.
         """
         ...

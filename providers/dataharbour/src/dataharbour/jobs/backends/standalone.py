@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataharbour.errors import DataHarbourError
+from dataharbour.errors import DataHarbourError, Unavailable
 from dataharbour.jobs.backends.carry import packed
-from dataharbour.jobs.backends.launch import LaunchContext, StartedDriver
+from dataharbour.jobs.backends.launch import LaunchContext, NotSubmitted, StartedDriver
 from dataharbour.jobs.backends.master import ClusterEndpoint, Master, Unanswered
 from dataharbour.jobs.backends.names import BackendName
 from dataharbour.jobs.backends.start import marks_of
@@ -67,10 +67,18 @@ class StandaloneBackend:
         """
         endpoint = self._endpoint()
         body = submission(context, endpoint)
-        for _ in range(SUBMITS - 1):
-            with suppress(Unanswered):
+        lost: Unanswered | None = None
+        for _ in range(SUBMITS):
+            try:
                 return self._master(endpoint).create(body)
-        return self._master(endpoint).create(body)
+            except Unanswered as error:
+                lost = error
+            except Unavailable as error:
+                if lost is None:
+                    raise NotSubmitted(error.problem, error.remedy) from None
+                break
+        assert lost is not None, "every other way out is above"
+        raise lost
 
     def is_alive(self, external_id: str) -> bool | None:
         """See `Backend.is_alive`. A driver that the master does not know may well live."""
