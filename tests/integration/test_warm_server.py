@@ -91,7 +91,7 @@ def test_a_leaking_server_is_replaced_while_its_runs_go_on(platform, application
     go_on = tmp_path / "go-on"
     long = start(platform, applications["long"], str(go_on))
     until(lambda: "session" in lines(platform, long), 120)
-    settings.write_text("sessions: 0\nsettle_s: 1\n")  # every server is over that
+    settings.write_text("memory_mb: 1\nsettle_s: 1\n")  # every server is over that
     try:
         until(lambda: connect_state.load(platform.home).published == other(first), 240)
         quick = start(platform, applications["quick"])

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from dataharbour.jobs.backends.connect import ConnectBackend
+from dataharbour.jobs.backends.launch import StartedDriver
 from dataharbour.jobs.model import Detail, FailureClass
 from dataharbour.jobs.stopping import give_up
 from dataharbour.platform.connect_pages import read_sessions
@@ -143,7 +144,7 @@ def test_two_runs_at_once_do_not_see_each_other(on_connect, connect_process, tmp
         spark.sql(f"select 1").createOrReplaceTempView(f"only_{me}")
         spark.conf.set("spark.sql.shuffle.partitions", str(len(me)))
         spark.udf.register("name_of", lambda: me, "string")
-        spark.sql(f"create temporary variable v = '{me}'")
+        spark.sql(f"declare variable v string default '{me}'")
         together("made")
         print("view", spark.table("mine").first().who)
         print("conf", spark.conf.get("spark.sql.shuffle.partitions"))
@@ -186,6 +187,8 @@ def test_a_frozen_server_does_not_hold_a_driver_that_leaves(on_connect, connect_
         state = on_connect.end(run, timeout_s=60)
         assert time.monotonic() - began < 40
     assert state.observed is Detail.SUCCEEDED, "the application had done its work"
+    # Its session would expire; the next test does not wait for that.
+    on_connect.backend.kill(StartedDriver(state.attempt_id, state.external_id, run.principal))
 
 
 def test_a_driver_is_not_started_on_a_frozen_server(make_site, connect_process):
