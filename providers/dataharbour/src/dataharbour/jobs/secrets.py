@@ -4,7 +4,7 @@ Pure. A request's values are kept and shown in many places (the run's row, the D
 command line), so a secret among them is refused, by its place and never by its value. What is
 shown is searched again: texts of others (Airflow, a library) may repeat what they were given.
 
-Source: docs/decisions/0011-secrets-in-requests.md
+Source: docs/decisions/0014-secrets-in-requests.md
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _refuse(place: str | None) -> None:
         raise SecretInRequest(
             f"{place} holds what looks like a secret; what is sent here is kept and shown.",
             "Keep it in a file or a service that only the application's account reads, and give "
-            "its name. What counts as one: docs/decisions/0011-secrets-in-requests.md.",
+            "its name. What counts as one: docs/decisions/0014-secrets-in-requests.md.",
         )
 
 
