@@ -63,7 +63,8 @@ def test_the_files_with_the_key_are_private_also_when_written_again(cluster):
     cluster.write()
     for name in ("master.conf", "worker.conf"):
         assert stat.S_IMODE((cluster.folder / name).stat().st_mode) == 0o600
-    assert stat.S_IMODE(cluster.folder.stat().st_mode) == 0o700
+    for name in ("work", "local"):
+        assert stat.S_IMODE((cluster.folder / name).stat().st_mode) == 0o700
 
 
 def test_what_the_worker_starts_finds_the_secret_in_its_private_settings(cluster):
@@ -71,7 +72,7 @@ def test_what_the_worker_starts_finds_the_secret_in_its_private_settings(cluster
     options = properties(conf / "spark-defaults.conf")
     assert options["spark.authenticate.secret"] == SECRET.spark_cluster_secret
     assert options["spark.sql.session.timeZone"] == "UTC", "beside the platform's own"
-    assert (conf / "java-opts").read_text() == "-Dspark.authenticate=true\n"
+    assert (conf / "java-opts").read_text().startswith("-Dspark.authenticate=true ")
     assert {stat.S_IMODE(file.stat().st_mode) for file in conf.iterdir()} == {0o600}
     assert SECRET.spark_cluster_secret not in cluster.files.defaults.read_text()
 

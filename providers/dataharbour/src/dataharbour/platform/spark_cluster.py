@@ -75,7 +75,11 @@ class Cluster:
 
     def write(self) -> None:
         """Make the folders, copy the drivers' entry point, render both properties files."""
-        for folder in (self.folder, self.conf, self.folder / "work", self.folder / "local"):
+        # Only below folders of our own: in one of Spark's account a name may have become a link.
+        for folder in (self.folder, self.conf):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+        for folder in (self.folder / "work", self.folder / "local"):
             folder.mkdir(exist_ok=True, mode=0o700)
             folder.chmod(0o700)
             os.chown(folder, *self.files.owner)
@@ -101,7 +105,7 @@ class Cluster:
         defaults = self.files.defaults.read_text()
         texts = {
             "spark-defaults.conf": f"{defaults}spark.authenticate.secret {self.secret}\n",
-            "java-opts": "-Dspark.authenticate=true\n",
+            "java-opts": f'-Dspark.authenticate=true "-Djava.io.tmpdir={self.files.root}/tmp"\n',
             "log4j2.properties": spark_settings.LOG4J2,
         }
         for name, text in texts.items():
