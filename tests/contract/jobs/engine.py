@@ -133,6 +133,8 @@ def spark_root(target: Path, java_home: Path) -> Path:
             assert found.origin is not None
             _add_tree(tar, Path(found.origin).parent, f"opt/spark-python/{name}")
         _add_tree(tar, java_home.resolve(), "opt/java", leave_out=r"/(jmods|man|demo|legal)(/|$)")
+        for settings in Path("/etc").glob("java-*-openjdk"):  # Debian's Java has links to them
+            _add_tree(tar, settings, str(settings).lstrip("/"))
         _add_libraries(tar, [*java_home.resolve().rglob("*.so"), java_home / "bin/java"])
         for shell in ("bash", "dirname", "env", "cat", "ps", "uname", "sed", "grep"):
             program = Path(shutil.which(shell) or f"/bin/{shell}").resolve()
