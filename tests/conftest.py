@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,8 @@ def platform() -> Iterator[RunningPlatform]:
     """The embedded platform, started once per test run."""
     from dataharbour.testing.running_platform import running_platform
 
-    with running_platform() as running:
+    has_notebooks = find_spec("jupyterlab") is not None  # `harbour test` installs it
+    with running_platform(*(["--notebooks"] if has_notebooks else [])) as running:
         yield running
 
 

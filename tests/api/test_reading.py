@@ -112,14 +112,14 @@ def test_a_run_shows_how_it_failed(server, admin):
     assert answer.headers["etag"].startswith('"2-')
 
 
-@pytest.mark.parametrize("path", ["", "/logs", "/events", "/attempts", "/repairs"])
+@pytest.mark.parametrize("path", ["", "/logs", "/events", "/attempts", "/repairs", "/artifacts"])
 @pytest.mark.parametrize("run_id", [str(UUID(int=7)), "nonsense", "0", "%00", "a" * 3000])
 def test_a_run_that_is_not_there_is_404(admin, path, run_id):
     answer = admin.get(f"/api/v1/runs/{run_id}{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "run-not-found")
 
 
-@pytest.mark.parametrize("path", ["", "/logs", "/events", "/attempts", "/repairs"])
+@pytest.mark.parametrize("path", ["", "/logs", "/events", "/attempts", "/repairs", "/artifacts"])
 def test_somebody_elses_run_looks_like_one_that_is_not_there(server, path):
     run_id, nowhere = start(server, job="hello"), str(uuid4())
     server.roles.hidden.add("job__hello")

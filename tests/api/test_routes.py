@@ -28,6 +28,8 @@ ROUTES = {
     "GET /api/v1/runs/{run_id}/attempts",
     "GET /api/v1/runs/{run_id}/events",
     "GET /api/v1/runs/{run_id}/logs",
+    "GET /api/v1/runs/{run_id}/artifacts",
+    "GET /api/v1/runs/{run_id}/artifacts/{name}",
     "POST /api/v1/runs/{run_id}:cancel",
     "POST /api/v1/runs/{run_id}:repair",
     "POST /api/v1/runs/{run_id}:retry",

@@ -45,3 +45,16 @@ def harbour(tmp_path):
 )
 def test_the_command_is_called_with(harbour, arguments, passed):
     assert harbour(*arguments) == passed
+
+
+def test_what_was_installed_beside_is_compared_too(harbour, tmp_path):
+    root = tmp_path / "a checkout"
+    installer = root / "providers/dataharbour/src/dataharbour/platform/bootstrap"
+    (root / "requirements-notebooks.txt").write_text("a==1\n")
+    assert harbour("status") == "[status]"  # it was never asked for
+    (root / ".venv/harbour/requirements-notebooks.txt").write_text("a==1\n")
+    assert harbour("status") == "[status]"
+    (root / "requirements-notebooks.txt").write_text("a==2\n")
+    # The stand-in for Python leaves out what the CLI is called with: -P -m dataharbour.cli.
+    assert harbour("status") == "[status]"
+    assert not installer.exists()

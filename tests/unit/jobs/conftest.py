@@ -90,13 +90,14 @@ def launch(
     def start(
         source: str,
         *args: str,
+        name: str = "job.py",
         grant: AttemptGrant | None = None,
         sha256: str | None = None,
         prefix: Sequence[str] = (),
         **spec: Any,
     ) -> Driver:
         grant = grant or store.start_attempt(new_run().id, backend="plain", now=NOW)
-        application = tmp_path / "job.py"
+        application = tmp_path / name
         application.write_text(textwrap.dedent(source))
         folder = tmp_path / f"{grant.attempt_id}-{len(drivers)}"
         (folder / "work").mkdir(parents=True)

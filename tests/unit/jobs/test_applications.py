@@ -94,3 +94,56 @@ def test_a_root_that_is_a_link_is_followed(root, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(root)
     assert resolve_application("a.py", [link]).path == root / "a.py"
+
+
+@pytest.fixture
+def notebooks(tmp_path: Path) -> Path:
+    folder = tmp_path / "notebooks"
+    (folder / "reports").mkdir(parents=True)
+    (folder / "reports" / "a.ipynb").write_text("{}")
+    (folder / "helper.py").write_text("x = 1")
+    return folder
+
+
+def test_a_notebook_is_found_below_its_own_folder(root, notebooks):
+    found = resolve_application("reports/a.ipynb", [root], notebooks=notebooks)
+    assert found.path == notebooks / "reports" / "a.ipynb"
+    assert found.sha256 == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_the_folder_of_notebooks_holds_no_other_applications(root, notebooks):
+    with pytest.raises(ApplicationNotFound):
+        resolve_application("helper.py", [root], notebooks=notebooks)
+    with pytest.raises(ApplicationNotAllowed):
+        resolve_application(str(notebooks / "helper.py"), [root], notebooks=notebooks)
+
+
+def test_the_other_folders_hold_no_notebooks(root, notebooks):
+    (root / "b.ipynb").write_text("{}")
+    with pytest.raises(ApplicationNotFound):
+        resolve_application("b.ipynb", [root], notebooks=notebooks)
+    for name in (str(root / "b.ipynb"), (root / "b.ipynb").as_uri().replace(".ipynb", "%2eipynb")):
+        with pytest.raises(ApplicationNotAllowed):
+            resolve_application(name, [root], notebooks=notebooks)
+
+
+def test_a_link_to_another_kind_of_file_is_refused(root, notebooks):
+    (root / "c.py").write_text("x = 1")
+    (notebooks / "real.py").write_text("x = 1")
+    (notebooks / "c.ipynb").symlink_to("real.py")
+    with pytest.raises(ApplicationNotAllowed, match="another kind of file"):
+        resolve_application("c.ipynb", [root], notebooks=notebooks)
+
+
+def test_a_notebook_that_leads_outside_of_its_folder_is_refused(root, notebooks, tmp_path):
+    (tmp_path / "outside.ipynb").write_text("{}")
+    (notebooks / "link.ipynb").symlink_to(tmp_path / "outside.ipynb")
+    for name in ("link.ipynb", "../outside.ipynb", str(tmp_path / "outside.ipynb")):
+        with pytest.raises(ApplicationNotAllowed, match="outside the allowed folders"):
+            resolve_application(name, [root], notebooks=notebooks)
+
+
+def test_where_no_folder_of_notebooks_is_set_there_are_none(root):
+    with pytest.raises(ApplicationNotFound) as caught:
+        resolve_application("a.ipynb", [root])
+    assert "[dataharbour] notebooks" in caught.value.remedy

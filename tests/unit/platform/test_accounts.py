@@ -57,3 +57,19 @@ def test_an_interpreter_out_of_reach_is_replaced_by_the_systems(monkeypatch):
     found = accounts.python_for(STRANGER)
     assert found["PYSPARK_PYTHON"] == str(system)
     assert "site-packages" in found["PYTHONPATH"]
+
+
+def test_jupyterlab_has_an_account_only_where_it_is_chosen(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(accounts, "_useradd", lambda: None)
+    monkeypatch.setattr(accounts, "_lookup", lambda name: None)
+    assert accounts.planned().notebooks is None
+    assert accounts.planned(notebooks=True).notebooks is not None
+    assert accounts.unmakeable() == [accounts.POSTGRES, accounts.SPARK]
+    assert accounts.unmakeable(notebooks=True)[-1] == accounts.NOTEBOOKS
+
+
+def test_where_no_interpreter_can_be_reached_there_is_none(monkeypatch):
+    monkeypatch.setattr(accounts, "unreachable", lambda _, path: path)
+    assert accounts.interpreter_for(STRANGER) is None
+    assert accounts.python_for(STRANGER) == {"PYSPARK_PYTHON": sys.executable}

@@ -296,3 +296,23 @@ def test_drivers_carry_the_marks_that_the_platform_looks_for():
     from dataharbour.jobs.backends import start
 
     assert (start._PLATFORM, start._SERVICE) == (launch.PLATFORM_MARK, launch.SERVICE_MARK)
+
+
+def test_a_running_supervisor_takes_a_service_in_and_lets_it_go(home, supervised):
+    sleeper = "import time; time.sleep(60)"
+    one, more = python(sleeper, name="one"), python(sleeper, name="more")
+    supervised.configure([one])
+    supervised.ensure_running()
+    supervised.include("more", wanted=False)  # nothing to do
+    supervised.start("one")
+    until(lambda: state_of(supervised, "one").state == "running")
+    pid = state_of(supervised, "one").pid
+    supervised.configure([one, more])
+    for _ in range(2):
+        supervised.include("more", wanted=True)
+    supervised.start("more")
+    until(lambda: state_of(supervised, "more").state == "running")
+    supervised.configure([one])
+    supervised.include("more", wanted=False)
+    assert [state.name for state in supervised.states()] == ["one"]
+    assert state_of(supervised, "one").pid == pid

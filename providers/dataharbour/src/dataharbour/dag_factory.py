@@ -139,7 +139,8 @@ def one_off_params() -> dict[str, Param]:
             type="string",
             minLength=1,
             title="Application",
-            description="A Python file below the allowed application folders: its path there.",
+            description="A Python file below the allowed application folders, or a notebook: its "
+            "path there.",
             examples=_applications(settings.load().applications),
         ),
         "args": Param(
@@ -147,8 +148,8 @@ def one_off_params() -> dict[str, Param]:
             type=["array", "null"],
             items={"type": "string"},
             title="Arguments",
-            description="One a line. `{lake}` and `{output}` stand for the lake and the "
-            "run's own output folder.",
+            description="One a line (of a notebook: NAME=VALUE). `{lake}` and `{output}` stand for "
+            "the lake and the run's own output folder.",
         ),
         "conf": Param(
             {},
@@ -273,6 +274,7 @@ def _doc(spec: JobSpec) -> str:
 
 
 def _applications(roots: Iterable[Path]) -> list[str]:
+    # Without notebooks, which come and go: a new name would be a new version of the DAG.
     names = {
         path.relative_to(root).as_posix()
         for root in roots

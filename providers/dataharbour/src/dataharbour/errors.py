@@ -7,6 +7,7 @@ DataHarbourError                 code
 │   └── SecretInRequest          secret-in-request
 ├── NotFound                     not-found
 │   ├── RunNotFound              run-not-found
+│   ├── ArtifactNotFound         artifact-not-found
 │   ├── JobNotFound              job-not-found
 │   └── ApplicationNotFound      application-not-found
 ├── ApplicationNotAllowed        application-not-allowed
@@ -79,6 +80,12 @@ class RunNotFound(NotFound):
     """No run with that id."""
 
     code = "run-not-found"
+
+
+class ArtifactNotFound(NotFound):
+    """The run has no file of that name."""
+
+    code = "artifact-not-found"
 
 
 class JobNotFound(NotFound):

@@ -178,6 +178,10 @@ _OPTIONS = {
         "How many runs of one user may be open when they ask the API for another; "
         "0: any number; none: 200.",
     ),
+    "notebooks": _option(
+        "The folder below which notebooks may lie that run as jobs; none: there are none.",
+    ),
+    "notebooks_url": _option("Where JupyterLab is, for `health`; none: switched off."),
     "max_streams_per_user": _option(
         "How many event streams one user may read at once from one process of the API; "
         "0: any number; none: 100.",

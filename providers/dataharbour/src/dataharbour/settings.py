@@ -33,6 +33,8 @@ class Settings:
             ask the API for another; 0: any number.
         max_streams_per_user: how many event streams one user may read at once from
             one process of the API; 0: any number.
+        notebooks: the folder below which notebooks may lie that are run as jobs, or None.
+        notebooks_url: where JupyterLab is; None where it is switched off.
     """
 
     home: Path
@@ -44,6 +46,8 @@ class Settings:
     driver_dsn_file: Path
     max_active_runs_per_user: int = 200
     max_streams_per_user: int = 100
+    notebooks: Path | None = None
+    notebooks_url: str | None = None
 
     @property
     def stored_jobs(self) -> Path:
@@ -65,6 +69,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     options = _options(environ)
     home = Path(_required(options, "home", environ)).expanduser()
     java_home, spark_defaults = options.get("java_home"), options.get("spark_defaults")
+    notebooks = options.get("notebooks")
     return Settings(
         home=home,
         include_dir=Path(_required(options, "include_dir", environ)),
@@ -77,6 +82,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         driver_dsn_file=Path(options.get("driver_dsn_file") or home / "secrets" / "driver.dsn"),
         max_active_runs_per_user=_count(options, "max_active_runs_per_user", 200),
         max_streams_per_user=_count(options, "max_streams_per_user", 100),
+        notebooks=Path(notebooks).expanduser() if notebooks else None,
+        notebooks_url=options.get("notebooks_url") or None,
     )
 
 

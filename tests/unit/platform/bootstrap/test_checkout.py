@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,32 @@ def test_an_environment_on_another_disk_is_emptied_and_stays_linked(installed, t
     installed.clear()
     assert (installed.root / ".venv").is_symlink()
     assert list(disk.iterdir()) == []
+
+
+@pytest.fixture
+def with_notebooks(installed: Checkout) -> Checkout:
+    """The same with the list of JupyterLab in the checkout, and wanted."""
+    installed.notebooks.write_text("jupyterlab==4.0\n")
+    return replace(installed, wants_notebooks=True)
+
+
+def test_jupyterlab_is_installed_only_where_it_is_wanted(installed, with_notebooks):
+    assert installed.state() is State.COMPLETE
+    assert installed.locks == (installed.requirements,)
+    assert with_notebooks.state() is State.OUTDATED  # and so what is there stays
+    assert with_notebooks.locks == (installed.requirements, installed.notebooks)
+
+
+def test_jupyterlab_once_installed_stays_and_follows_its_list(installed, with_notebooks):
+    with_notebooks.record()
+    assert installed.has_notebooks
+    assert installed.state() is with_notebooks.state() is State.COMPLETE
+    installed.notebooks.write_text("jupyterlab==4.1\n")
+    assert installed.state() is State.OUTDATED
+    assert installed.locks == (installed.requirements, installed.notebooks)
+
+
+def test_a_checkout_that_knows_no_jupyterlab_can_be_gone_back_to(installed, with_notebooks):
+    with_notebooks.record()
+    installed.notebooks.unlink()
+    assert installed.state() is State.COMPLETE

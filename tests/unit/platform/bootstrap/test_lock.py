@@ -6,6 +6,7 @@ import pytest
 
 from dataharbour.errors import PlatformError
 from dataharbour.platform.bootstrap.lock import (
+    File,
     Requirement,
     Selection,
     applies,
@@ -80,6 +81,9 @@ def test_a_line_that_pins_nothing_is_refused(line):
         ("python_full_version < '3.12'", True),
         ("python_full_version >= '3.9'", True),  # 3.11 is newer, though "3.1" < "3.9"
         ("python_full_version < '3.11.5'", True),
+        ("python_full_version == '3.11.*'", True),
+        ("python_full_version == '3.1.*'", False),
+        ("python_full_version == '3.12.*'", False),
         ("sys_platform == 'win32'", False),
         ("sys_platform != 'win32' and platform_system == 'Linux'", True),
         ("sys_platform == 'win32' or platform_machine == 'x86_64'", True),
@@ -149,3 +153,14 @@ def test_the_real_lock_has_everything_for_the_machines_that_are_promised(minor, 
 )
 def test_the_real_lock_lacks_something_for_other_machines(minor, arch, glibc):
     assert select_all(machine(minor, arch=arch, glibc=glibc)).unavailable
+
+
+def test_what_two_lists_have_in_common_counts_once():
+    def listed(*names):
+        return {Requirement(n, "1", m, frozenset({A})): File(f"{n}.whl", 10, A) for n, m in names}
+
+    first = Selection(listed(("a", ""), ("b", "os_name == 'posix'")), ("gone 1",))
+    both = first.joined(Selection(listed(("b", ""), ("c", "")), ("gone 1", "away 2")))
+    assert [each.name for each in both.files] == ["a", "b", "c"]
+    assert both.size_bytes == 30
+    assert both.unavailable == ("gone 1", "away 2")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataharbour.platform.bootstrap.run import _wants_json
+from dataharbour.platform.bootstrap.run import _wants_json, wants_notebooks
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,19 @@ def test_doctor_refuses_an_unknown_form_before_the_installation(capsys):
         _wants_json(["-o", "xml"])
     assert left.value.code == 2
     assert "invalid choice: 'xml'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        ([], False),
+        (["up"], False),
+        (["up", "--no-tour", "--notebooks"], True),
+        (["up", "--no-notebooks"], False),
+        (["test", "-k", "x"], True),
+        (["check"], False),
+        (["open", "--notebooks"], False),
+    ],
+)
+def test_jupyterlab_is_installed_for_these_calls(call, wanted):
+    assert wants_notebooks(call) is wants_notebooks(tuple(call)) is wanted

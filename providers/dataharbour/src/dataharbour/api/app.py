@@ -17,6 +17,7 @@ from dataharbour.api.answers import common_problems
 from dataharbour.api.body_limit import BodyLimit
 from dataharbour.api.guard import OPEN_PATHS, Guard
 from dataharbour.api.routes import (
+    artifacts,
     changing,
     clusters,
     dashboard,
@@ -79,7 +80,18 @@ def _versioned() -> APIRouter:
         dependencies=[Depends(bearer)],
         responses=common_problems(),
     )
-    for part in (jobs, definitions, runs, history, changing, repairing, logs, dashboard, clusters):
+    for part in (
+        jobs,
+        definitions,
+        runs,
+        history,
+        changing,
+        repairing,
+        logs,
+        artifacts,
+        dashboard,
+        clusters,
+    ):
         router.include_router(part.router)
     return router
 

@@ -22,6 +22,7 @@ from dataharbour.api.schemas import (
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.declared import JobSpec
 from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Occasion, Run
+from dataharbour.jobs.notebooks import is_notebook
 from dataharbour.jobs.queueing import Queue
 from dataharbour.jobs.secrets import redact, redact_text
 
@@ -42,7 +43,8 @@ def run_resource(run: Run, *, mount: str, queue: Queue | None = None) -> RunReso
         mount: path of the API, e.g. ``/dataharbour``; the links start with it.
         queue: why it waits.
     """
-    here = f"{mount}/api/v1/runs/{run.id}"
+    here = run_address(run, mount=mount)
+    kept = {"artifacts": f"{here}/artifacts"} if is_notebook(run.application) else {}
     repeats = {"retry_of": f"{mount}/api/v1/runs/{run.retry_of}"} if run.retry_of else {}
     return RunResource(
         id=run.id,
@@ -72,9 +74,15 @@ def run_resource(run: Run, *, mount: str, queue: Queue | None = None) -> RunReso
             "attempts": f"{here}/attempts",
             "repairs": f"{here}/repairs",
             "airflow": f"{_airflow(mount)}/dags/{run.dag_id}/runs/{run.dag_run_id}",
+            **kept,
             **repeats,
         },
     )
+
+
+def run_address(run: Run, *, mount: str) -> str:
+    """Where a run is found; see `run_resource` for `mount`."""
+    return f"{mount}/api/v1/runs/{run.id}"
 
 
 def job_resource(spec: JobSpec, origin: JobOrigin, *, mount: str) -> JobDetail:

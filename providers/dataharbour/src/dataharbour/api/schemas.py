@@ -109,7 +109,7 @@ Progress = Annotated[
     dict[str, Any],
     Field(
         description="How far the driver is, as it last told: what it counts of `stages_done`, "
-        "`stages`, `tasks_done`, `tasks` and more.",
+        "`stages`, `tasks_done`, `tasks` and more; of a notebook `cells_done`, `cells`.",
         examples=[{"stages_done": 1, "stages": 4, "tasks_done": 9, "tasks": 40}],
     ),
 ]
@@ -301,6 +301,23 @@ class AttemptList(BaseModel):
     """Attempts, oldest first."""
 
     items: list[AttemptResource]
+    next: str | None = None
+
+
+class ArtifactResource(BaseModel):
+    """A file that an attempt left, e.g. the executed notebook."""
+
+    name: str
+    attempt: int
+    bytes: int
+    modified_at: datetime
+    links: dict[str, str]
+
+
+class ArtifactList(BaseModel):
+    """Artifacts, those of the newest attempt first."""
+
+    items: list[ArtifactResource]
     next: str | None = None
 
 

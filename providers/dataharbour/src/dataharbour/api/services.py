@@ -20,6 +20,7 @@ from dataharbour.api.places import Places
 from dataharbour.api.problems import NotConfigured
 from dataharbour.api.queues import NotAsked, Queues, queues_of
 from dataharbour.errors import ConfigError
+from dataharbour.jobs.applications import Application, resolve_application
 from dataharbour.jobs.clusters import Cluster
 from dataharbour.jobs.declared import DeclaredJobs, load_jobs
 from dataharbour.jobs.definitions import DefinitionStore
@@ -91,6 +92,11 @@ class Services:
             return self.load_settings()
         except ConfigError as error:
             raise NotConfigured(error.problem, error.remedy) from error
+
+    def application(self, name: str) -> Application:
+        """The file that a run's application names; raises as `resolve_application` does."""
+        settings = self.settings
+        return resolve_application(name, settings.applications, notebooks=settings.notebooks)
 
     def jobs(self) -> DeclaredJobs:
         """The jobs that the YAML files declare at this moment."""

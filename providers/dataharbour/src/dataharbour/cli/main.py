@@ -59,10 +59,20 @@ def up(
             show_default=False,
         ),
     ] = None,
+    notebooks: Annotated[
+        bool | None,
+        typer.Option(
+            "--notebooks/--no-notebooks",
+            help="With JupyterLab; remembered for later starts.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start the platform, and run a real Spark job on it."""
     from dataharbour.cli.tour import first_run, gold_rows, welcome
     from dataharbour.platform.assemble import open_home
+    from dataharbour.platform.extras import ensure_notebooks
+    from dataharbour.platform.jupyter import is_chosen
     from dataharbour.platform.layout import find_checkout
     from dataharbour.platform.report import Report
     from dataharbour.platform.supervise import Supervisor
@@ -71,9 +81,13 @@ def up(
     checkout = find_checkout()
     report = Report()
     home = open_home(checkout, report.say)
+    if is_chosen(home) if notebooks is None else notebooks:
+        rest = [] if tour else ["--no-tour"]
+        rest += [] if cluster is None else ["--cluster" if cluster else "--no-cluster"]
+        ensure_notebooks(checkout.root, "up", "--notebooks", *rest)
     was_up = Supervisor(home).is_alive()
     with report.showing():
-        platform = start(checkout, home, report, with_cluster=cluster)
+        platform = start(checkout, home, report, with_cluster=cluster, notebooks=notebooks)
     report.say(f"The platform is ready after {report.elapsed_s:.0f} s.")
     if tour and not was_up:
         first_run(platform, Report())  # its own: the steps of the start were shown
@@ -124,11 +138,13 @@ def env(output: Output = Form.TEXT) -> None:
 
 
 @app.command(name="open")
-def open_browser() -> None:
+def open_browser(
+    notebooks: Annotated[bool, typer.Option("--notebooks", help="JupyterLab.")] = False,
+) -> None:
     """Print a link that signs you in once, and open it where there is a browser."""
     from dataharbour.platform.sign_in import open_link
 
-    open_link(_here()[1])
+    open_link(_here()[1], notebooks=notebooks)
 
 
 @app.command()
@@ -149,11 +165,12 @@ def logs(
 def doctor(output: Output = Form.TEXT) -> None:
     """Look for what would keep the platform from working, and say the remedy."""
     from dataharbour.platform import preflight
+    from dataharbour.platform.jupyter import is_chosen
     from dataharbour.postgres.cluster import is_complete
 
     checkout, home = _here()
     fresh = not is_complete(home.data / "postgres")
-    checks = preflight.run(checkout, home, fresh=fresh)
+    checks = preflight.run(checkout, home, fresh=fresh, notebooks=is_chosen(home))
     checks += preflight.look_further(checkout, home)
     show.checks(checks, output=output)
     if any(check.needed and not check.ok for check in checks):
@@ -189,8 +206,11 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 def test(context: typer.Context) -> None:
     """Run all tests (further arguments go to pytest)."""
     from dataharbour.cli.develop import run_tests
+    from dataharbour.platform.extras import ensure_notebooks
 
-    raise typer.Exit(run_tests(_here()[0].root, context.args))
+    root = _here()[0].root
+    ensure_notebooks(root, "test", *context.args)
+    raise typer.Exit(run_tests(root, context.args))
 
 
 @app.command()

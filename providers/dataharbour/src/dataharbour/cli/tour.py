@@ -78,6 +78,8 @@ def welcome(platform: Platform, report: Report) -> None:
         f'  clients:               eval "$(./harbour env)"\n'
         f"  stop:                  ./harbour down"
     )
+    if plan.with_notebooks:
+        report.say(f"  JupyterLab:            {plan.notebooks_url}   ./harbour open --notebooks")
     hint = ssh_hint(plan.url)
     if hint:
         report.say(hint)

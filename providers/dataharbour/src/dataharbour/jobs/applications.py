@@ -9,23 +9,27 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dataharbour.errors import ApplicationNotAllowed, ApplicationNotFound
+from dataharbour.jobs.notebooks import SUFFIX, is_notebook
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A PySpark file: where it is, and the hash that the driver will check again."""
+    """A PySpark file or a notebook: where it is, and the hash that the driver will check again."""
 
     path: Path
     sha256: str
 
 
-def resolve_application(name: str, roots: Sequence[Path]) -> Application:
+def resolve_application(
+    name: str, roots: Sequence[Path], *, notebooks: Path | None = None
+) -> Application:
     """The application that `name` means.
 
     Args:
         name: relative to a root (the first that has it wins), an absolute path,
             or a ``file:`` URI.
         roots: the folders below which applications may lie.
+        notebooks: the one below which notebooks may lie; None where there are none.
 
     Raises:
         ApplicationNotAllowed: the file is outside all roots (links followed),
@@ -33,6 +37,8 @@ def resolve_application(name: str, roots: Sequence[Path]) -> Application:
         ApplicationNotFound: there is no such file.
     """
     wanted = _path(name, roots)
+    if is_notebook(wanted.name):
+        roots = [notebooks] if notebooks else []
     real_roots = [root.resolve() for root in roots]
     candidates = [wanted] if wanted.is_absolute() else [root / wanted for root in real_roots]
     for candidate in candidates:
@@ -40,6 +46,8 @@ def resolve_application(name: str, roots: Sequence[Path]) -> Application:
             real = candidate.resolve()
             if not any(real.is_relative_to(root) for root in real_roots):
                 raise _not_allowed(name, "it lies outside the allowed folders", roots)
+            if real.suffix != wanted.suffix:
+                raise _not_allowed(name, "it is a link to another kind of file", roots)
             if real.is_file():
                 return Application(path=real, sha256=_sha256(real))
         except (OSError, RuntimeError, ValueError) as error:
@@ -48,7 +56,9 @@ def resolve_application(name: str, roots: Sequence[Path]) -> Application:
             raise _not_allowed(name, why, roots) from None
     raise ApplicationNotFound(
         f"There is no application {name!r}.",
-        f"Put the file below one of: {_list(roots)}.",
+        f"Put the file below one of: {_list(roots)}."
+        if roots
+        else "Say where notebooks lie: setting [dataharbour] notebooks.",
     )
 
 
@@ -65,15 +75,16 @@ def _path(name: str, roots: Sequence[Path]) -> Path:
         name_of_file = name
     if not name_of_file or "\0" in name_of_file or name_of_file.startswith("-"):
         raise _not_allowed(name, "it is not the name of a file", roots)
-    if not name_of_file.endswith(".py"):
-        raise _not_allowed(name, "it does not end in .py", roots)
+    if not name_of_file.endswith((".py", SUFFIX)):
+        raise _not_allowed(name, "it ends neither in .py nor in .ipynb", roots)
     return Path(name_of_file)
 
 
 def _not_allowed(name: str, why: str, roots: Sequence[Path]) -> ApplicationNotAllowed:
     return ApplicationNotAllowed(
         f"The application {name!r} is not allowed: {why}.",
-        f"Name a .py file below one of: {_list(roots)} (setting [dataharbour] applications).",
+        f"Name a .py file below one of: {_list(roots)} (setting [dataharbour] applications), or a "
+        "notebook below its folder (setting [dataharbour] notebooks).",
     )
 
 

@@ -24,6 +24,7 @@ import yaml
 from dataharbour.errors import Conflict, DataHarbourError, JobInvalid
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import NO_OCCASION, Occasion, Output, RunRequest
+from dataharbour.jobs.notebooks import check_notebook
 from dataharbour.jobs.placeholders import placeholders, resolve_args
 from dataharbour.jobs.schedules import Schedule, contradiction, moment, schedule_of
 from dataharbour.jobs.storable import place_of_nul
@@ -102,6 +103,7 @@ class JobSpec:
                 date that the run has not.
         """
         backend = backend or self.backend
+        check_notebook(self.application, backend=backend, args=self.args)
         values = self._values(params)
         occasion = replace(occasion, timezone=self.timezone)
         resolve_args(self.args, lake="", output="", params=values, occasion=occasion)
@@ -337,6 +339,7 @@ def _check_meaning(spec: JobSpec) -> None:
     """What a schema cannot say."""
     if spec.timezone not in available_timezones():
         raise _invalid(spec.path, f"timezone: {spec.timezone!r} is no IANA time zone")
+    check_notebook(spec.application, backend=spec.backend, args=spec.args)
     _check_schedule(spec)
     tables = [output.table for output in spec.outputs]
     for table in tables:

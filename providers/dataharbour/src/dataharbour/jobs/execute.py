@@ -49,6 +49,7 @@ from dataharbour.jobs.model import (
     RunRequest,
     request_of,
 )
+from dataharbour.jobs.notebooks import check_notebook
 from dataharbour.jobs.outcomes import (
     STOP_WITHIN_S,
     Outcome,
@@ -245,6 +246,7 @@ def _start(site: Site, run: Run, at_most: int | None) -> AttemptState:
     """Start the next attempt of `run`, as it was requested."""
     try:
         application = _pinned(site, run)
+        check_notebook(run.application, backend=run.backend, args=run.args)
         if run.expectations:  # a suite that cannot be used is known before hours of work
             load_suite(run.expectations, include_dir=site.settings.include_dir)
         request = replace(request_of(run), conf=check_conf(run.conf, backend=run.backend))
@@ -311,7 +313,8 @@ def _pinned(site: Site, run: Run) -> Application:
 
 
 def _application(site: Site, name: str) -> Application:
-    return resolve_application(name, site.settings.applications)
+    settings = site.settings
+    return resolve_application(name, settings.applications, notebooks=settings.notebooks)
 
 
 def _last_word(site: Site, run: Run, attempt: AttemptState) -> tuple[AttemptState, Outcome]:

@@ -124,7 +124,11 @@ def progress_text(progress: Mapping[str, Any], *, elapsed_s: float) -> str:
 
     >>> progress_text({"stages_done": 1, "stages": 4, "tasks_done": 9, "tasks": 40}, elapsed_s=12.3)
     '12 s: stages 1/4, tasks 9/40'
+    >>> progress_text({"cells_done": 2, "cells": 5}, elapsed_s=12.3)
+    '12 s: cells 2/5'
     """
+    if "cells" in progress:
+        return f"{elapsed_s:.0f} s: cells {progress.get('cells_done', '?')}/{progress['cells']}"
     counts = ("stages_done", "stages", "tasks_done", "tasks")
     text = "{:.0f} s: stages {}/{}, tasks {}/{}".format(
         elapsed_s, *(progress.get(name, "?") for name in counts)

@@ -1,8 +1,8 @@
 """The operating system's users of the services, when the platform is started as root.
 
-PostgreSQL refuses to run as root, and whoever may run code on the Spark Connect server may
-read what its user may read; so each gets a system account of its own. An ordinary user runs
-everything as itself.
+PostgreSQL refuses to run as root, and whoever may run code on the Spark Connect server or in
+JupyterLab may read what its user may read; so each gets a system account of its own. An ordinary
+user runs everything as itself.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataharbour.postgres.cluster import Account
 
 POSTGRES = "harbour-pg"
 SPARK = "harbour-spark"
+NOTEBOOKS = "harbour-nb"
 _STRANGER = Account(uid=2**31 - 2, gid=2**31 - 2)  # owns nothing
 
 
@@ -31,31 +32,38 @@ class Accounts:
 
     postgres: Account | None = None
     spark: Account | None = None
+    notebooks: Account | None = None
 
 
-def planned() -> Accounts:
+def planned(*, notebooks: bool = False) -> Accounts:
     """The accounts that `ensure` will give; one that is still to be made is a stranger to all."""
-    if os.geteuid() != 0:
-        return Accounts()
-    return Accounts(postgres=_lookup(POSTGRES) or _STRANGER, spark=_lookup(SPARK) or _STRANGER)
+    return _accounts(lambda name: _lookup(name) or _STRANGER, notebooks=notebooks)
 
 
-def ensure() -> Accounts:
+def ensure(*, notebooks: bool = False) -> Accounts:
     """The accounts to use, made where they are missing (root only).
+
+    Args:
+        notebooks: whether JupyterLab needs one.
 
     Raises:
         PlatformError: an account is missing and cannot be made.
     """
-    if os.geteuid() != 0:
-        return Accounts()
-    return Accounts(postgres=_ensure(POSTGRES), spark=_ensure(SPARK))
+    return _accounts(_ensure, notebooks=notebooks)
 
 
-def unmakeable() -> list[str]:
+def unmakeable(*, notebooks: bool = False) -> list[str]:
     """Names of the accounts that are missing and cannot be made (root only)."""
     if os.geteuid() != 0 or _useradd():
         return []
-    return [name for name in (POSTGRES, SPARK) if _lookup(name) is None]
+    names = (POSTGRES, SPARK, *([NOTEBOOKS] if notebooks else []))
+    return [name for name in names if _lookup(name) is None]
+
+
+def _accounts(find: Callable[[str], Account], *, notebooks: bool) -> Accounts:
+    if os.geteuid() != 0:
+        return Accounts()
+    return Accounts(find(POSTGRES), find(SPARK), find(NOTEBOOKS) if notebooks else None)
 
 
 def unreachable(account: Account, path: Path) -> Path | None:
@@ -78,16 +86,21 @@ def python_for(account: Account | None) -> dict[str, str]:
     Our own interpreter; where `account` cannot reach that (a version manager below /root), the
     system's of the same version, with our packages.
     """
-    ours = {"PYSPARK_PYTHON": sys.executable}
+    program, variables = interpreter_for(account) or (Path(sys.executable), {})
+    return {"PYSPARK_PYTHON": str(program), **variables}
+
+
+def interpreter_for(account: Account | None) -> tuple[Path, dict[str, str]] | None:
+    """A Python that `account` can start, with the variables that give it our packages; or None."""
     may_enter = can_enter(account)
     if may_enter(Path(sys.executable)):
-        return ours
+        return Path(sys.executable), {}
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for folder in ("/usr/bin", "/usr/local/bin"):
         program = Path(folder) / name
         if program.exists() and may_enter(program):
-            return {"PYSPARK_PYTHON": str(program), "PYTHONPATH": sysconfig.get_path("purelib")}
-    return ours
+            return program, {"PYTHONPATH": sysconfig.get_path("purelib")}
+    return None
 
 
 def _may_enter(account: Account, folder: Path) -> bool:

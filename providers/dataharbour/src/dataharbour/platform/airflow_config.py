@@ -68,6 +68,8 @@ def render(plan: Plan, *, parallelism: int) -> str:
             "home": str(home.root),
             "include_dir": str(plan.checkout.include),
             "applications": str(plan.checkout.applications),
+            "notebooks": str(home.notebooks),
+            "notebooks_url": plan.notebooks_url,
             "lake": plan.lake,
             "java_home": plan.java_home,
             "spark_defaults": str(home.spark / "conf" / "spark-defaults.conf"),

@@ -63,6 +63,16 @@ def choose_ports(home: Home) -> tuple[dict[str, int], dict[str, int]]:
     return chosen, taken
 
 
+def known_ports(home: Home) -> dict[str, int]:
+    """The ports of the platform that runs, and free ones for what it does not know yet."""
+    last = ports.load(home.run / "ports.json")
+    lacking = {name: port for name, port in ports.PREFERRED.items() if name not in last}
+    if lacking:
+        last |= ports.choose(lacking, is_free=ports.is_free)[0]
+        ports.save(home.run / "ports.json", last)
+    return last
+
+
 def find_vault(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
     """The vault's data folder: that of the first start, which `$HARBOUR_VAULT_DIR` chose.
 
@@ -113,9 +123,10 @@ def assemble(
     *,
     lake: str,
     has_cluster: bool = False,
+    notebooks: bool = False,
 ) -> Platform:
-    """The platform in `home` with the ports `chosen`."""
-    owners = accounts.ensure()
+    """The platform in `home` with the ports `chosen`, with or without cluster and JupyterLab."""
+    owners = accounts.ensure(notebooks=notebooks)
     secret = credentials.load_or_create(home.secrets)
     java_home = ensure_java(home.spark / "java", is_usable=accounts.can_enter(owners.spark))
     files = SparkFiles(
@@ -131,6 +142,7 @@ def assemble(
         credentials=secret,
         lake=lake,
         java_home=str(java_home),
+        with_notebooks=notebooks,
     )
     return Platform(
         plan=plan,

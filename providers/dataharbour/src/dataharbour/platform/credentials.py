@@ -51,6 +51,7 @@ class Credentials:
     s3: dict[str, tuple[str, str]] = field(default_factory=lambda: _key_pairs(S3_IDENTITIES))
     vault: dict[str, tuple[str, str]] = field(default_factory=lambda: _key_pairs(VAULT_IDENTITIES))
     spark_connect_token: str = field(default_factory=_password)
+    notebooks_token: str = field(default_factory=_password)
     jwt_secret: str = field(default_factory=_long_key)
     api_secret_key: str = field(default_factory=_long_key)
     fernet_key: str = field(default_factory=_key_of_32_bytes)

@@ -89,6 +89,11 @@ class Home:
         return self.root / "notebooks"
 
     @property
+    def jupyter(self) -> Path:
+        """JupyterLab's own files: configuration, HOME, sockets."""
+        return self.root / "jupyter"
+
+    @property
     def jobs(self) -> Path:
         """Mirror of the job definitions that were stored over REST."""
         return self.root / "jobs"

@@ -6,7 +6,7 @@ AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 CLUSTER = ("spark_master", "spark_worker")  # with `up --cluster`
 # Who stops first: Airflow's tasks report to the API server, which needs the stores and PostgreSQL.
 STOP_ORDER: tuple[tuple[str, ...], ...] = (
-    ("scheduler", "spark_keeper"),
+    ("scheduler", "spark_keeper", "notebooks"),
     ("dag-processor", "triggerer"),
     ("api-server", "spark", "spark_standby", "spark_worker"),
     ("spark_master",),
@@ -15,5 +15,6 @@ STOP_ORDER: tuple[tuple[str, ...], ...] = (
 )
 SHOWN = (
     "postgres", "object_store", "vault", "spark", "spark_standby", "spark_keeper", *CLUSTER,
+    "notebooks",
     *AIRFLOW_COMPONENTS,
 )  # fmt: skip

@@ -20,8 +20,14 @@ class Plan:
     credentials: Credentials
     lake: str
     java_home: str
+    with_notebooks: bool = False
 
     @property
     def url(self) -> str:
         """Airflow's address."""
         return f"http://{LOOPBACK}:{self.ports['api']}"
+
+    @property
+    def notebooks_url(self) -> str:
+        """JupyterLab's address; empty where it is not chosen."""
+        return f"http://{LOOPBACK}:{self.ports['notebooks']}" if self.with_notebooks else ""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataharbour.errors import DataHarbourError, PlatformError, Unavailable
-from dataharbour.platform import accounts, jars, ports
+from dataharbour.platform import accounts, jars, jupyter, ports
 from dataharbour.platform.assemble import find_vault, keep_cluster
 from dataharbour.platform.bootstrap import checks
 from dataharbour.platform.bootstrap.checks import Check
@@ -28,15 +28,23 @@ _CLUSTER_BYTES = 2_000_000_000  # two daemons, a driver and an executor
 _DISK_TO_GO_ON_BYTES = 3_000_000_000  # the stores take no writes below 2 GiB (minFreeSpace)
 
 
-def run(checkout: Checkout, home: Home, *, fresh: bool) -> list[Check]:
-    """All checks. `fresh`: the platform holds no data yet, so it needs the whole disk space."""
+def run(checkout: Checkout, home: Home, *, fresh: bool, notebooks: bool = False) -> list[Check]:
+    """All checks.
+
+    Args:
+        checkout: whose platform.
+        home: its state folder.
+        fresh: it holds no data yet, so it needs the whole disk space.
+        notebooks: JupyterLab belongs to it.
+    """
     return [
         _writable(home),
         _owner(home),
         _disk(home, fresh=fresh),
         *_vault(home),
         checks.memory(checks.memory_bytes()),
-        *_accounts(checkout, home),
+        *_accounts(checkout, home, notebooks=notebooks),
+        *(_notebooks() if notebooks else ()),
         _java(),
         *_jobs(checkout, home),
     ]
@@ -120,16 +128,19 @@ def _nearest(path: Path) -> Path:
     return next(p for p in (path, *path.parents) if p.exists())
 
 
-def _accounts(checkout: Checkout, home: Home) -> Iterator[Check]:
+def _accounts(checkout: Checkout, home: Home, *, notebooks: bool) -> Iterator[Check]:
     if os.geteuid() != 0:
+        token = (
+            "the Spark server's token or JupyterLab's" if notebooks else "the Spark server's token"
+        )
         yield Check(
             "isolation",
             True,
-            "Everything runs as your own user: whoever has the Spark server's token, or may add an "
-            "application, may do what you may.",
+            f"Everything runs as your own user: whoever has {token}, or may add an application, "
+            "may do what you may.",
         )
         return
-    if absent := accounts.unmakeable():
+    if absent := accounts.unmakeable(notebooks=notebooks):
         yield Check(
             "accounts",
             False,
@@ -140,24 +151,50 @@ def _accounts(checkout: Checkout, home: Home) -> Iterator[Check]:
     yield Check(
         "isolation",
         True,
-        f"PostgreSQL runs as {accounts.POSTGRES}, Spark's server as {accounts.SPARK}; DAGs and "
-        "applications run as root, so whoever may add one is trusted with the machine.",
+        f"PostgreSQL runs as {accounts.POSTGRES}, Spark's server as {accounts.SPARK}"
+        + (f", JupyterLab as {accounts.NOTEBOOKS}" if notebooks else "")
+        + "; DAGs and applications run as root, so whoever may add one"
+        + (" (a notebook that is run as a job is one)" if notebooks else "")
+        + " is trusted with the machine.",
     )
-    owners = accounts.planned()
+    owners = accounts.planned(notebooks=notebooks)
     # A state folder that is still to be made in the checkout is made where it can be reached.
     is_made = home.root.exists() or home.root != checkout.root / ".harbour"
-    for account in filter(None, (owners.postgres, owners.spark)):
+    for account in filter(None, (owners.postgres, owners.spark, owners.notebooks)):
         for path in (*([home.root.parent] if is_made else []), Path(sys.prefix)):
             closed = accounts.unreachable(account, path)
             if closed:
                 yield Check(
                     "reachable",
                     False,
-                    f"Started as root, PostgreSQL and Spark run as users of their own, which "
+                    f"Started as root, the services run as users of their own, which "
                     f"cannot enter {closed} on the way to {path}.",
                     f"Move the checkout to e.g. /opt, or: chmod o+x {closed}",
                 )
                 return
+
+
+def _notebooks() -> Iterator[Check]:
+    if not jupyter.is_installed():
+        yield Check(
+            "notebooks",
+            False,
+            "JupyterLab is not installed.",
+            "./harbour up --notebooks installs it in a checkout; elsewhere: pip install "
+            '"airflow-provider-dataharbour[platform,notebooks]".',
+        )
+    elif accounts.interpreter_for(accounts.planned(notebooks=True).notebooks) is None:
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        yield Check(
+            "notebooks",
+            False,
+            f"Started as root, JupyterLab runs as {accounts.NOTEBOOKS}, which cannot start "
+            f"{sys.executable}.",
+            f"Install the system's own {version} (apt install {version}), or start the platform "
+            "as an ordinary user.",
+        )
+    else:
+        yield Check("notebooks", True, "JupyterLab is installed.")
 
 
 def _java() -> Check:
@@ -216,7 +253,7 @@ def _jobs(checkout: Checkout, home: Home) -> Iterator[Check]:
     errors = dict(declared.errors)
     for name, spec in declared.jobs.items():
         try:
-            resolve_application(spec.application, [checkout.applications])
+            resolve_application(spec.application, [checkout.applications], notebooks=home.notebooks)
         except DataHarbourError as problem:
             errors[name] = problem
     for name, error in errors.items():

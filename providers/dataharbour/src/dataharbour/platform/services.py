@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataharbour.platform import connect_state, object_store
-from dataharbour.platform.accounts import Accounts, python_for
+from dataharbour.platform import connect_state, jupyter, object_store
+from dataharbour.platform.accounts import Accounts, interpreter_for, python_for
 from dataharbour.platform.connect_limits import heap_mb, machine_bytes
 from dataharbour.platform.connect_pair import SERVERS
+from dataharbour.platform.jupyter import JupyterFiles
 from dataharbour.platform.names import AIRFLOW_COMPONENTS, CLUSTER
 from dataharbour.platform.object_store import Store
 from dataharbour.platform.plan import Plan
@@ -71,6 +72,12 @@ class Platform:
         return Store("vault", self.vault_data, home.config / "vault", self.plan.ports)
 
     @property
+    def jupyter(self) -> JupyterFiles:
+        """JupyterLab's folders."""
+        home = self.plan.home
+        return JupyterFiles(home.jupyter, home.notebooks, owner_of(self.accounts.notebooks))
+
+    @property
     def spark_cluster(self) -> SparkCluster:
         """The standalone master and worker."""
         secret = self.plan.credentials
@@ -84,7 +91,9 @@ class Platform:
     def services(self) -> list[Service]:
         """All services, in the order in which `status` shows them."""
         cluster = self._cluster() if self.has_cluster else []
-        return [self._postgres(), *self._stores(), *self._spark(), *cluster, *self._airflow()]
+        notebooks = [self._notebooks()] if self.plan.with_notebooks else []
+        spark = [*self._spark(), *cluster]
+        return [self._postgres(), *self._stores(), *spark, *notebooks, *self._airflow()]
 
     def airflow_environment(self) -> dict[str, str]:
         """What every Airflow process is started with."""
@@ -103,6 +112,9 @@ class Platform:
         return {
             "postgres": lambda: answers(self.cluster),
             "object_store": lambda: object_store.answers(self.store, credentials.s3["admin"]),
+            "notebooks": lambda: jupyter.problem(
+                self.plan.ports["notebooks"], credentials.notebooks_token
+            ),
             "vault": lambda: object_store.answers(self.vault, credentials.vault["vault_admin"]),
         }
 
@@ -180,6 +192,38 @@ class Platform:
             )
             for name, (command, environment) in zip(CLUSTER, (master, worker), strict=True)
         ]
+
+    def _notebooks(self) -> Service:
+        plan, files = self.plan, self.jupyter
+        python, packages = interpreter_for(self.accounts.notebooks) or (Path(sys.executable), {})
+        access_key, secret_key = plan.credentials.s3["spark"]
+        now = connect_state.load(plan.home).current
+        others = [name for name in SERVERS if name != now]
+        kernels = jupyter.kernel_environment(
+            connect_ports=[connect_state.port_of(plan.ports, name) for name in (now, *others)],
+            token=plan.credentials.spark_connect_token,
+            lake=plan.lake,
+            s3={
+                "AWS_ENDPOINT_URL": self.store.endpoint,
+                "AWS_ACCESS_KEY_ID": access_key,
+                "AWS_SECRET_ACCESS_KEY": secret_key,
+                "AWS_REGION": object_store.REGION,
+                "AWS_DEFAULT_REGION": object_store.REGION,
+            },
+        )
+        return Service(
+            name="notebooks",
+            command=jupyter.command(python),
+            environment={
+                **base_environment(),
+                **packages,
+                **jupyter.environment(files),
+                **kernels,
+            },
+            directory=files.notebooks,
+            account=self.accounts.notebooks,
+            stop_wait_s=20,
+        )
 
     def _airflow(self) -> list[Service]:
         python, environment = sys.executable, self.airflow_environment()

@@ -11,8 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dataharbour import tickets
+from dataharbour.errors import Unavailable
+from dataharbour.platform import credentials, jupyter, ports
 from dataharbour.platform.environment import environment
 from dataharbour.platform.layout import Home
+from dataharbour.platform.supervise import Supervisor
 
 
 def make_link(home: Home) -> str:
@@ -28,11 +31,24 @@ def make_link(home: Home) -> str:
     return f"{variables['DATAHARBOUR_URL']}/sign-in?ticket={ticket}"
 
 
-def open_link(home: Home) -> None:
+def make_notebooks_link(home: Home) -> str:
+    """The same for JupyterLab.
+
+    Raises:
+        Unavailable: it does not run.
+    """
+    if "notebooks" not in {s.name for s in Supervisor(home).states() if s.state == "running"}:
+        raise Unavailable("JupyterLab does not run.", "Start it: ./harbour up --notebooks")
+    port = ports.load(home.run / "ports.json")["notebooks"]
+    return jupyter.make_link(port, credentials.load(home.secrets).notebooks_token)
+
+
+def open_link(home: Home, *, notebooks: bool = False) -> None:
     """Print the link; open it where there is a browser, and say how to reach it over SSH."""
-    link = make_link(home)
+    link = make_notebooks_link(home) if notebooks else make_link(home)
+    who = "" if notebooks else " as admin"
     sys.stdout.write(f"{link}\n")
-    sys.stderr.write(f"The link signs you in as admin, once, within {tickets.TICKET_SECONDS} s.\n")
+    sys.stderr.write(f"The link signs you in{who}, once, within {tickets.TICKET_SECONDS} s.\n")
     hint = ssh_hint(link)
     if hint:
         sys.stderr.write(hint + "\n")

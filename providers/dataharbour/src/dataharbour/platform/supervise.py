@@ -157,6 +157,16 @@ class Supervisor:
                 )
             time.sleep(0.05)
 
+    def include(self, name: str, *, wanted: bool) -> None:
+        """Have a supervisor that runs already know a service, or forget it once it is stopped."""
+        known = name in {state.name for state in self.states()}
+        if known == wanted:
+            return
+        if known:
+            self.stop([name])
+        self._call("reloadConfig")
+        self._call("addProcessGroup" if wanted else "removeProcessGroup", name)
+
     def start(self, name: str) -> None:
         """Start a service unless it runs; returns at once.
 

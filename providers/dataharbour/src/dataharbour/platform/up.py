@@ -20,9 +20,9 @@ from dataharbour.platform import (
     connect_state,
     credentials,
     down,
+    jupyter,
     launch,
     object_store,
-    ports,
     preflight,
     sample_data,
     spark,
@@ -49,7 +49,12 @@ _LIVES = 2  # a service that was started again this often does not come up by it
 
 
 def up(
-    checkout: Checkout, home: Home, report: Report, *, with_cluster: bool | None = None
+    checkout: Checkout,
+    home: Home,
+    report: Report,
+    *,
+    with_cluster: bool | None = None,
+    notebooks: bool | None = None,
 ) -> Platform:
     """Bring the platform up, healing what an interrupted start or a kill left behind.
 
@@ -58,21 +63,24 @@ def up(
         home: its state folder.
         report: told how it goes.
         with_cluster: with a standalone Spark cluster, or without; None: as the last time.
+        notebooks: with JupyterLab, or without; None: as the last time.
 
     Raises:
         PlatformError: it could not; the message has the reason and the remedy.
     """
     fresh = not cluster.is_complete(home.data / "postgres")
-    insist(preflight.run(checkout, home, fresh=fresh))
+    with_notebooks = jupyter.is_chosen(home) if notebooks is None else notebooks
+    insist(preflight.run(checkout, home, fresh=fresh, notebooks=with_notebooks))
     with exclusive(home):
         assemble.make_folders(home)
+        jupyter.remember(home, wanted=with_notebooks)
         supervisor = Supervisor(home)
         was_up = supervisor.is_alive()
         if not was_up:
             down.sweep(home, report)
         taken: dict[str, int] = {}
         if was_up:
-            chosen = {**ports.PREFERRED, **ports.load(home.run / "ports.json")}
+            chosen = assemble.known_ports(home)
         else:
             chosen, taken = assemble.choose_ports(home)
             connect_state.save(home, Pair())
@@ -82,7 +90,14 @@ def up(
                 continue
             report.say(f"Port {port} is taken; {name} uses {chosen[name]}.")
         lake = _lake(checkout, home, report)
-        platform = assemble.assemble(checkout, home, chosen, lake=lake, has_cluster=has_cluster)
+        platform = assemble.assemble(
+            checkout,
+            home,
+            chosen,
+            lake=lake,
+            has_cluster=has_cluster,
+            notebooks=with_notebooks,
+        )
         start = _Start(platform, supervisor, report)
         try:
             start.write_configuration()
@@ -159,10 +174,17 @@ class _Start:
             self.platform.spark_cluster.write()
         else:
             self.supervisor.forget(CLUSTER)
+        if self.plan.with_notebooks:
+            self.platform.jupyter.write(
+                port=self.plan.ports["notebooks"],
+                token=secret.notebooks_token,
+                welcome=self.plan.checkout.include / "notebooks" / "welcome.ipynb",
+            )
         changed = self.supervisor.configure(self.platform.services())
         if changed and self.supervisor.is_alive():
             self.report.say("The configuration has changed; ./harbour restart puts it into effect.")
         self.supervisor.ensure_running()
+        self.supervisor.include("notebooks", wanted=self.plan.with_notebooks)
 
     def steps(self) -> list[Step]:
         """Everything that has to happen, and in which order."""
@@ -172,6 +194,7 @@ class _Start:
             Step("vault", self._vault),
             Step("spark", self._spark),
             *([Step("spark-cluster", self._cluster)] if self.platform.has_cluster else []),
+            *([Step("notebooks", self._notebooks)] if self.plan.with_notebooks else []),
             Step("database", self._database, needs=("postgres",)),
             Step("airflow-db", self._airflow_database, needs=("postgres",)),
             Step("sample-data", self._sample_data, needs=("object_store",)),
@@ -241,6 +264,10 @@ class _Start:
         self._start_and_wait("spark_master", cluster.master_waiting_for)
         self._start_and_wait("spark_worker", cluster.worker_waiting_for)
         return f"{cluster.endpoint.master} ({cluster.cores} cores, {cluster.memory_mb} MB)"
+
+    def _notebooks(self) -> str:
+        self._start_and_wait("notebooks", self.platform.waiting_for()["notebooks"])
+        return self.plan.notebooks_url
 
     def _sample_data(self) -> str:
         self.report.waiting("sample-data", "copying the New York flights of 2013 into the lake")

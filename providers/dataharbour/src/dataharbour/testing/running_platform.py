@@ -102,8 +102,11 @@ def run_harbour(
 
 
 @contextmanager
-def running_platform() -> Iterator[RunningPlatform]:
+def running_platform(*options: str) -> Iterator[RunningPlatform]:
     """A platform in a temporary folder, gone afterwards.
+
+    Args:
+        options: of `harbour up`.
 
     Raises:
         RuntimeError: it could not be started, or not be destroyed.
@@ -113,7 +116,7 @@ def running_platform() -> Iterator[RunningPlatform]:
         Path(folder).chmod(0o711)
         home = Home(Path(folder) / "home")
         try:
-            run_harbour(home.root, "up", "--no-tour")
+            run_harbour(home.root, "up", "--no-tour", *options)
             variables = json.loads(run_harbour(home.root, "env", "-o", "json").stdout)
             yield RunningPlatform(home, variables)
         finally:

@@ -27,7 +27,6 @@ from dataharbour.api.routes.starting import (
 from dataharbour.api.schemas import CancelRun, RunResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, RunNotFound, Stale
-from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.model import Detail, Run, State, request_of
 from dataharbour.jobs.states import terminal
 
@@ -114,7 +113,7 @@ def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submiss
             "Wait for its end, or start a new run of the job.",
         )
     request = request_of(run)
-    application = resolve_application(request.application, services.settings.applications)
+    application = services.application(request.application)
     return Submission(
         request=request,
         application_sha256=application.sha256,

@@ -36,7 +36,6 @@ from dataharbour.errors import (
     SecretInRequest,
     Stale,
 )
-from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.declared import breaches_of, check_document
 from dataharbour.jobs.definitions import Definition
 from dataharbour.jobs.mirror import is_mirror, mirror_text
@@ -189,7 +188,7 @@ def _checked(services: Services, name: str, document: Any) -> dict[str, Any]:
         )
     check_definition(document)
     spec = check_document(name, document)
-    resolve_application(spec.application, services.settings.applications)
+    services.application(spec.application)
     if yaml.safe_load(mirror_text(document, version=0)) != document:
         raise InvalidRequest("The document holds text that YAML cannot keep.", "Leave it out.")
     return dict(document)

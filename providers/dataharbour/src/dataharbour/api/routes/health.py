@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from dataharbour.api.answers import problems
-from dataharbour.api.problems import problem_response
-from dataharbour.api.services import ServicesDep
+from dataharbour.api.problems import NotConfigured, problem_response
+from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Unavailable
 
 Word = Literal["healthy", "degraded", "down", "unknown", "off"]
+
+_PATIENCE_S = 0.5
 
 WORST_FIRST: tuple[Word, ...] = ("down", "degraded", "unknown", "healthy")
 
@@ -52,9 +56,25 @@ def health(services: ServicesDep) -> Health:
         "spark": "unknown",
         "postgres": "healthy" if services.database.answers() else "down",
         "object_store": "unknown",
-        "notebooks": "off",
+        "notebooks": _notebooks(services),
     }
     return Health(status=overall(words), services=words)
+
+
+def _notebooks(services: Services) -> Word:
+    """Whether JupyterLab, where it is chosen, takes connections."""
+    try:
+        url = services.settings.notebooks_url
+    except NotConfigured:
+        return "unknown"
+    if url is None:
+        return "off"
+    place = urlsplit(url)
+    try:
+        socket.create_connection((place.hostname or "", place.port or 80), _PATIENCE_S).close()
+    except OSError:
+        return "down"
+    return "healthy"
 
 
 def overall(words: dict[str, Word]) -> Word:

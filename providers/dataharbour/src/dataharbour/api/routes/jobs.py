@@ -32,7 +32,6 @@ from dataharbour.api.schemas import (
 )
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import ConfigError, Conflict, JobInvalid, JobNotFound
-from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.declared import DeclaredJobs
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -112,7 +111,7 @@ def _submission(
     if name in declared.errors:
         raise JobBroken(declared.errors[name].problem, declared.errors[name].remedy)
     request = declared.jobs[name].request(body.params, body.labels)
-    application = resolve_application(request.application, services.settings.applications)
+    application = services.application(request.application)
     return Submission(
         request=request,
         application_sha256=application.sha256,

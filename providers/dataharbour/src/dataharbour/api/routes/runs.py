@@ -33,9 +33,9 @@ from dataharbour.api.routes.starting import (
 from dataharbour.api.schemas import RunList, RunResource, StartRun, Text
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import ConfigError, ConfNotAllowed, JobNotFound, RunNotFound
-from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import Run, RunFilter, RunRequest, State
+from dataharbour.jobs.notebooks import check_notebook
 from dataharbour.jobs.placeholders import resolve_args
 from dataharbour.jobs.states import terminal
 
@@ -231,7 +231,8 @@ def _submission(services: Services, caller: Caller, body: StartRun, key: str) ->
     caller.check_may_trigger(ONE_OFF_DAG)
     conf = check_conf(body.conf, backend=body.backend)
     resolve_args(body.args, lake="", output="", params={})  # an unknown {placeholder} fails now
-    application = resolve_application(body.application, services.settings.applications)
+    check_notebook(body.application, backend=body.backend, args=body.args)
+    application = services.application(body.application)
     request = RunRequest(
         application=body.application,
         args=tuple(body.args),

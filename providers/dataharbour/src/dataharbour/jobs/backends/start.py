@@ -6,6 +6,7 @@ its arguments: those are in a 0600 file that it deletes after reading.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from dataharbour.jobs.backends.launch import LaunchContext
 from dataharbour.jobs.driver.handover import hand_over
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.driver.spec import ConnectSession, DriverSpec
+from dataharbour.jobs.notebooks import is_notebook, parameters
 
 CHILD = Path(__file__).parents[1] / "driver" / "child.py"
 
@@ -42,9 +44,10 @@ _PLATFORM, _SERVICE = "HARBOUR_PLATFORM", "HARBOUR_SERVICE"
 
 def child_arguments(context: LaunchContext, folder: Path) -> list[str]:
     """How `driver/child.py` is called: its file, the attempt's folder, then the application."""
-    application = context.application
-    return [str(CHILD), str(folder), application.sha256, str(application.path),
-            *context.request.args]  # fmt: skip
+    application, args = context.application, context.request.args
+    if is_notebook(application.path.name):
+        args = (json.dumps(parameters(args, context.request.params)),)
+    return [str(CHILD), str(folder), application.sha256, str(application.path), *args]
 
 
 def attempt_folder(context: LaunchContext) -> Path:

@@ -26,7 +26,7 @@ from docker.utils.socket import frames_iter
 
 from dataharbour.jobs.container.body import INSIDE, ORDER, container_name
 from dataharbour.jobs.driver import bundle
-from dataharbour.jobs.driver.child import Control
+from dataharbour.jobs.driver.control import Control
 
 ENGINE_TIMEOUT_S = 60
 STDOUT = 1

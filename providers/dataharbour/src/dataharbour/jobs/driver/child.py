@@ -2,8 +2,9 @@
 
 Called as ``child.py FOLDER SHA256 APPLICATION [ARG…]`` by Python or by
 spark-submit. Imports the standard library only: pyspark is the application's to
-import. Reports (progress, failure) are JSON lines on the named pipe
-``FOLDER/control``; what they say explains the exit status, and never replaces it.
+import. A notebook is run by `notebook.py`. Reports (progress, failure) are JSON lines
+on the named pipe ``FOLDER/control``; what they say explains the exit status, and never
+replaces it.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
-import json
 import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
+
+from dataharbour.jobs.driver.control import Control
+from dataharbour.jobs.driver.session import quiet_known_noise, stop_spark
 
 EXIT_LIMIT_S = 10.0  # a frozen Connect server would hold a client for more than ten minutes
 
@@ -34,38 +36,23 @@ def main(folder: str, sha256: str, application: str, args: list[str]) -> NoRetur
     code = 70
     try:
         source = _verified(application, sha256, control)
-        _quiet_known_noise()
-        with _progress(control), _application_id(control):
-            code = _run(application, source, args, control)
-            _join_threads()
+        quiet_known_noise()
+        if application.endswith(".ipynb"):
+            from dataharbour.jobs.driver import notebook
+
+            code = notebook.run(application, source, args, control, folder)
+        else:
+            with _progress(control), _application_id(control):
+                code = _run(application, source, args, control)
+                _join_threads()
     finally:
         watchdog = threading.Timer(EXIT_LIMIT_S, _leave, [code])
         watchdog.daemon = True
         watchdog.start()
-        if _stop_spark():
+        if stop_spark() and not application.endswith(".ipynb"):  # there it is the kernel's to say
             control.send(kind="released")
     _flush()
     sys.exit(code)
-
-
-class Control:
-    """The pipe to the supervisor. A lost supervisor never hurts the application."""
-
-    def __init__(self, path: str) -> None:
-        self._lock = threading.Lock()
-        try:
-            # Without O_NONBLOCK the call would wait for a supervisor that is not there.
-            self._pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.set_blocking(self._pipe, True)
-        except OSError:
-            self._pipe = -1
-
-    def send(self, **message: Any) -> None:
-        """Write one message."""
-        data = json.dumps(message).encode() + b"\n"
-        with self._lock, contextlib.suppress(OSError):
-            while data:
-                data = data[os.write(self._pipe, data) :]
 
 
 def _run(application: str, source: bytes, args: list[str], control: Control) -> int:
@@ -174,12 +161,6 @@ def _on_terminate(_number: int, _frame: object) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _quiet_known_noise() -> None:
-    """Warnings that no author of a job can act on."""
-    warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
-    warnings.filterwarnings("ignore", message=".*Pandas4Warning.*")
-
-
 def _join_threads() -> None:
     """Wait for the application's own threads, as the interpreter would at its end."""
     from concurrent.futures import thread as pools
@@ -188,18 +169,6 @@ def _join_threads() -> None:
         own = thread is threading.current_thread() or thread is threading.main_thread()
         if not own and not thread.daemon and thread not in pools._threads_queues:
             thread.join()
-
-
-def _stop_spark() -> bool:
-    """Release the Connect session that the application left open; whether none is left."""
-    module = sys.modules.get("pyspark.sql.connect.session")
-    session = getattr(getattr(module, "SparkSession", None), "_default_session", None)
-    try:
-        if session is not None:
-            session.stop()
-    except Exception:  # the supervisor does it then; the application's end stays what it is
-        return False
-    return True
 
 
 def _leave(code: int) -> None:

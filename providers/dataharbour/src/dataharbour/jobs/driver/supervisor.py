@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from dataharbour.jobs.driver import process
+from dataharbour.jobs.driver import artifacts, process
 from dataharbour.jobs.driver.lines import Cleaner, LineCutter
 from dataharbour.jobs.driver.reach import ServerWatch, unreachable
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
@@ -45,7 +45,7 @@ _MEASURE_EVERY_S = 1.0
 _TELL_USAGE_EVERY_S = 10.0
 _COUNTS = (
     "stages_done", "stages", "tasks_done", "tasks",
-    "rows_read", "rows_written", "bytes_read", "bytes_written",
+    "rows_read", "rows_written", "bytes_read", "bytes_written", "cells_done", "cells",
 )  # fmt: skip
 _MAX_CURRENT = 200  # characters of the line on what runs now
 _REPORTED = ("USER_ERROR", "OUT_OF_MEMORY", "INFRA", "CONFIG", "CANCELLED")  # by the child
@@ -131,6 +131,8 @@ class Supervisor:
         exit_code = self._run_child()
         self._release_session()
         self._end_what_is_left(exit_code)
+        with contextlib.suppress(OSError):  # a full disk must not end the run
+            artifacts.clean(Path(self.spec.folder), self.spec.secrets)
         self._finish(
             judge(
                 Evidence(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+NOTEBOOKS = "requirements-notebooks.txt"
+
 
 class State(Enum):
     """What `.venv` is."""
@@ -27,14 +29,37 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """The folder with `harbour`, `requirements.txt` and `providers/`."""
+    """The folder with `harbour`, `requirements.txt` and `providers/`.
+
+    Attributes:
+        root: the folder.
+        wants_notebooks: whether JupyterLab shall be installed, if it is not yet.
+    """
 
     root: Path
+    wants_notebooks: bool = False
 
     @property
     def requirements(self) -> Path:
         """The lock, with hashes."""
         return self.root / "requirements.txt"
+
+    @property
+    def notebooks(self) -> Path:
+        """The lock of what JupyterLab takes beside that; one that was installed stays."""
+        return self.root / NOTEBOOKS
+
+    @property
+    def has_notebooks(self) -> bool:
+        """Whether that is installed."""
+        return (self.notes / NOTEBOOKS).is_file()
+
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """The lists that together say what is installed."""
+        is_asked = self.wants_notebooks or self.has_notebooks
+        more = (self.notebooks,) if is_asked and self.notebooks.is_file() else ()
+        return (self.requirements, *more)
 
     @property
     def uv_lock(self) -> Path:
@@ -66,14 +91,12 @@ class Checkout:
         if not self.notes.is_dir():
             has_content = self.venv.is_dir() and any(self.venv.iterdir())
             return State.FOREIGN if has_content or self.venv.is_file() else State.MISSING
-        copies = [copy for _, copy in self._copies()]
+        copies = [copy for _, copy in self._copies() if copy.name != NOTEBOOKS]
         if not all(copy.is_file() for copy in copies) or not os.access(self.python, os.X_OK):
             return State.UNFINISHED
         if (self.notes / "checkout").read_bytes() != self._path_line():
             return State.UNFINISHED  # moved, or copied from elsewhere
-        if all(
-            source.read_bytes() == copy.read_bytes() for source, copy in self._copies() if source
-        ):
+        if all(_is_copy(source, copy) for source, copy in self._copies() if source):
             return State.COMPLETE
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         is_ours = (self.venv / "lib" / version).is_dir()  # another Python makes another environment
@@ -125,10 +148,16 @@ class Checkout:
         """Each source with its copy, the deciding one last; None is the checkout's path."""
         yield None, self.notes / "checkout"
         yield self.provider / "pyproject.toml", self.notes / "pyproject.toml"
+        for lock in self.locks[1:]:
+            yield lock, self.notes / lock.name
         yield self.requirements, self.notes / "requirements.txt"
 
     def _path_line(self) -> bytes:
         return os.fsencode(self.root) + b"\n"
+
+
+def _is_copy(source: Path, copy: Path) -> bool:
+    return copy.is_file() and source.read_bytes() == copy.read_bytes()
 
 
 def _remove(path: Path) -> None:

@@ -38,15 +38,19 @@ def inspect(checkout: Checkout) -> tuple[Facts, Selection, list[Check]]:
         PlatformError: the checkout itself is not whole.
     """
     try:
-        requirements = parse_requirements(checkout.requirements.read_text(encoding="utf-8"))
+        lists = [parse_requirements(lock.read_text(encoding="utf-8")) for lock in checkout.locks]
         uv_lock = checkout.uv_lock.read_text(encoding="utf-8")
     except OSError as error:
         raise PlatformError(
             f"The checkout is not whole: {error.filename} cannot be read ({error.strerror}).",
-            "Restore it: git checkout requirements.txt uv.lock",
+            "Restore it: git checkout requirements.txt requirements-notebooks.txt uv.lock",
         ) from error
     facts = machine.observe(checkout)
-    selection = select(requirements, uv_lock, facts.machine, machine.marker_environment())
+    selection = Selection({}, ())
+    for requirements in lists:
+        selection = selection.joined(
+            select(requirements, uv_lock, facts.machine, machine.marker_environment())
+        )
     return facts, selection, machine.judge(facts, selection.unavailable)
 
 

@@ -65,7 +65,7 @@ class Filling:
             *_HASHED,
             *self._index_options(),
             "--compile-bytecode",
-            str(self.checkout.requirements),
+            *map(str, self.checkout.locks),
             expected_bytes=sum(f.size_bytes for each, f in absent.items() if each not in large),
         )
         local = ("--no-deps", "--no-build-isolation", "--editable", str(self.checkout.provider))

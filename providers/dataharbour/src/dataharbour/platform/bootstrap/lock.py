@@ -71,6 +71,14 @@ class Selection:
         """All files together."""
         return sum(file.size_bytes for file in self.files.values())
 
+    def joined(self, more: Selection) -> Selection:
+        """Both; what the two have in common, of one version, is taken from this one."""
+        known = {each.name for each in self.files}
+        files = {each: file for each, file in more.files.items() if each.name not in known}
+        return Selection(
+            {**self.files, **files}, tuple(dict.fromkeys(self.unavailable + more.unavailable))
+        )
+
 
 def parse_requirements(text: str) -> list[Requirement]:
     """The pins of a requirements.txt, in its order.
@@ -127,9 +135,9 @@ def select(
         package = packages.get((requirement.name, requirement.version))
         if package is None:
             raise PlatformError(
-                f"requirements.txt and uv.lock are not in step: only the first has "
+                f"The requirements and uv.lock are not in step: only the first have "
                 f"{requirement.name} {requirement.version}.",
-                "Restore both: git checkout requirements.txt uv.lock",
+                "Restore them: git checkout requirements.txt requirements-notebooks.txt uv.lock",
             )
         wheels = [_file(wheel) for wheel in package.get("wheels", [])]
         fitting = [wheel for wheel in wheels if fits(wheel.name, machine)]
@@ -176,6 +184,8 @@ def _holds(node: ast.expr, environment: Mapping[str, str]) -> bool:
         case ast.Compare(
             left=ast.Name(id=variable), ops=[how], comparators=[ast.Constant(value=str(value))]
         ) if type(how) in _OPERATORS and variable in environment:
+            if isinstance(how, ast.Eq) and value.endswith(".*"):
+                return f"{environment[variable]}.".startswith(value.removesuffix("*"))
             read = _version if variable in _VERSIONS else str
             return _OPERATORS[type(how)](read(environment[variable]), read(value))
     raise ValueError(f"Unknown marker: {ast.unparse(node)}")

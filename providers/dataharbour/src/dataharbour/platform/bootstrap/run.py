@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code, where it does not come to the CLI.
     """
-    checkout, rest = Checkout(Path(arguments[0])), list(arguments[1:])
+    rest = list(arguments[1:])
+    checkout = Checkout(Path(arguments[0]), wants_notebooks=wants_notebooks(rest))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     code = _prepare(checkout, rest, Progress())
@@ -47,6 +48,12 @@ def main(arguments: Sequence[str]) -> int:
         python = os.fspath(checkout.python)
         os.execv(python, [python, "-P", "-m", "dataharbour.cli", *rest])
     return code
+
+
+def wants_notebooks(rest: Sequence[str]) -> bool:
+    """Whether what the user calls needs JupyterLab; the CLI asks for it by the same words."""
+    verb = next(iter(rest), "")
+    return verb == "test" or (verb == "up" and "--notebooks" in rest)
 
 
 def _prepare(checkout: Checkout, rest: Sequence[str], progress: Progress) -> int | None:
@@ -100,10 +107,13 @@ def announcement(
 ) -> Iterator[str]:
     """What is about to be done, and what it takes."""
     is_update = facts.state is State.OUTDATED
+    is_more = is_update and checkout.wants_notebooks and not checkout.has_notebooks
     absent = not_installed(selection, checkout.distributions() if is_update else ())
     download_bytes = sum(file.size_bytes for file in absent.values())
     yield {
-        State.OUTDATED: "What DataHarbour is made of has changed; .venv follows.",
+        State.OUTDATED: "JupyterLab is not installed here yet. This is done once:"
+        if is_more
+        else "What DataHarbour is made of has changed; .venv follows.",
         State.UNFINISHED: "The installation in .venv is not complete; it is done now.",
     }.get(facts.state, "DataHarbour is not installed here yet. This is done once:")
     if absent:
