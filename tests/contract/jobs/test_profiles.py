@@ -1,9 +1,13 @@
-"""The JVM of the backend `local`: how a profile tunes it."""
+"""The JVM of the backend `local`: its flags, and the archive that it takes Spark's classes from."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
+from dataharbour.jobs.backends.class_archive import ClassArchive
 from dataharbour.jobs.model import Detail
 
 pytestmark = pytest.mark.spark
@@ -16,15 +20,50 @@ LOOK = """
     spark = SparkSession.builder.getOrCreate()
     print("rows", spark.range(1000).selectExpr("sum(id)").first()[0])
     flags = Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\\0")
-    print("flags", *[flag for flag in flags if flag.startswith("-XX:")])
+    print("flags", [flag for flag in flags if flag.startswith("-XX:")])
+    beans = spark._jvm.java.lang.management.ManagementFactory.getGarbageCollectorMXBeans()
+    print("collectors", [bean.getName() for bean in beans])
+    mapped = Path(f"/proc/{os.getppid()}/maps").read_text()
+    print("archive", "spark-classes" in mapped)
 """
 
 
-@pytest.mark.parametrize("profile", ["short", "standard"])
-def test_a_profile_tunes_the_jvm(on_local, profile):
-    run = on_local.start(LOOK, profile=profile)
-    assert on_local.end(run).observed is Detail.SUCCEEDED, on_local.output(run)
-    found = dict(line.split(" ", 1) for line in on_local.output(run, "stdout"))
-    assert found["rows"] == "499500"
-    assert ("-XX:TieredStopAtLevel=1" in found["flags"].split()) is (profile == "short")
-    assert ("-XX:+UseSerialGC" in found["flags"].split()) is (profile == "short")
+def told(site, run) -> dict[str, str]:
+    lines = site.output(run, "stdout")
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def test_a_profile_tunes_the_jvm_and_an_archive_serves_both(on_local):
+    first = on_local.start(LOOK)
+    assert on_local.end(first).observed is Detail.SUCCEEDED, on_local.output(first)
+    assert "TieredStopAtLevel=1" in told(on_local, first)["flags"]
+    assert told(on_local, first)["archive"] == "False"
+
+    archive = archive_of(on_local)
+    deadline = time.monotonic() + 300
+    while archive.is_wanted():  # it is made beside the first run
+        assert time.monotonic() < deadline, Path(archive.folder, "training.log").read_text()
+        time.sleep(0.5)
+    assert archive.path.exists(), Path(archive.folder, "training.log").read_text()
+    assert archive.path.stat().st_size < 300 * 2**20
+
+    for profile, collector in (("short", "Copy"), ("standard", None)):
+        run = on_local.start(LOOK, profile=profile)
+        assert on_local.end(run).observed is Detail.SUCCEEDED, on_local.output(run)
+        found = told(on_local, run)
+        assert found["archive"] == "True", "the JVM has mapped it"
+        assert ("TieredStopAtLevel=1" in found["flags"]) is (profile == "short")
+        assert collector is None or collector in found["collectors"]
+        assert on_local.output(run, "stderr") == [], "no word of the archive"
+
+
+def archive_of(site) -> ClassArchive:
+    import pyspark
+
+    archive = ClassArchive.of(
+        site.settings.home,
+        java_home=site.settings.java_home,
+        spark_home=Path(pyspark.__file__).parent,
+    )
+    assert archive is not None
+    return archive

@@ -3,16 +3,18 @@
 The isolated lane: seconds slower to start than `connect`, with nothing shared.
 Spark has no UI and logs warnings. The profile `short` has the first compiler tier
 only and the serial collector, which starts fastest; `standard` leaves the JVM as
-it is, which runs fastest.
+it is, which runs fastest. Both take Spark's classes from an archive, once that is made.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from dataharbour.errors import ConfigError
+from dataharbour.jobs.backends.class_archive import ClassArchive, make_in_background
 from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
 from dataharbour.jobs.backends.names import BackendName, Profile
 from dataharbour.jobs.backends.start import (
@@ -22,6 +24,7 @@ from dataharbour.jobs.backends.start import (
     child_environment,
     driver_is_alive,
     kill_driver,
+    process_environment,
     start_driver,
 )
 from dataharbour.storage.address import folder_address
@@ -41,6 +44,9 @@ class LocalBackend:
     def submit(self, context: LaunchContext) -> str:
         """See `Backend.submit`."""
         home = _spark_home()
+        archive = ClassArchive.of(
+            context.settings.home, java_home=_java_home(context), spark_home=home
+        )
         folder = attempt_folder(context)
         extra = {
             "SPARK_HOME": str(home),
@@ -48,15 +54,19 @@ class LocalBackend:
             "SPARK_LAUNCHER_OPTS": SHORT_FLAGS,  # a JVM that only reads the command line
             **lake_keys(context.lake),
         }
-        return start_driver(
+        external_id = start_driver(
             context,
             command=[
                 str(home / "bin" / "spark-submit"),
-                *_options(context, folder),
+                *_options(context, folder, archive.flags() if archive else ""),
                 *child_arguments(context, folder),
             ],
             environment=child_environment(context, extra),
         )
+        if archive is not None and archive.is_wanted():
+            environment = process_environment(context, {})
+            make_in_background(archive, jvm_flags=SHORT_FLAGS, environment=environment)
+        return external_id
 
     def is_alive(self, external_id: str) -> bool | None:
         """See `Backend.is_alive`."""
@@ -72,9 +82,9 @@ class LocalBackend:
         return None
 
 
-def _options(context: LaunchContext, folder: Path) -> Iterator[str]:
+def _options(context: LaunchContext, folder: Path, archive_flags: str) -> Iterator[str]:
     conf = context.request.conf
-    flags = JVM_FLAGS[Profile(context.request.profile)]
+    flags = f"{JVM_FLAGS[Profile(context.request.profile)]} {archive_flags}".strip()
     yield from ("--master", f"local[{conf.get(_CORES, '*')}]")
     yield from ("--name", context.application_name)
     defaults = context.settings.spark_defaults
@@ -101,6 +111,14 @@ def lake_keys(lake: LakeEndpoint) -> dict[str, str]:
         return {}
     keys = {"AWS_ACCESS_KEY_ID": lake.access_key, "AWS_SECRET_ACCESS_KEY": lake.secret_key}
     return keys | ({"AWS_REGION": lake.region} if lake.region else {})
+
+
+def _java_home(context: LaunchContext) -> Path | None:
+    """The Java that spark-submit will take."""
+    if context.settings.java_home is not None:
+        return context.settings.java_home
+    named = os.environ.get("JAVA_HOME")
+    return Path(named) if named else None
 
 
 def _spark_home() -> Path:
