@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,19 @@ LOOK = """
 def told(site, run) -> dict[str, str]:
     lines = site.output(run, "stdout")
     return dict(line.split(" ", 1) for line in lines)
+
+
+@pytest.fixture
+def on_local(on_local, tmp_path):
+    """An installation that puts a jar before Spark's own, as the platform does for S3."""
+    import zipfile
+
+    (tmp_path / "jars").mkdir()
+    with zipfile.ZipFile(tmp_path / "jars" / "more.jar", "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
+    defaults = tmp_path / "spark.conf"
+    defaults.write_text(f"spark.driver.extraClassPath {tmp_path}/jars/*\n")
+    return replace(on_local, settings=replace(on_local.settings, spark_defaults=defaults))
 
 
 def test_a_profile_tunes_the_jvm_and_an_archive_serves_both(on_local):
@@ -64,6 +78,7 @@ def archive_of(site) -> ClassArchive:
         site.settings.home,
         java_home=site.settings.java_home,
         spark_home=Path(pyspark.__file__).parent,
+        defaults=site.settings.spark_defaults,
     )
     assert archive is not None
     return archive

@@ -20,7 +20,11 @@ def archive(tmp_path) -> ClassArchive:
     (java / "release").write_text('JAVA_VERSION="17.0.15"\n')
     (spark / "jars" / "spark-core.jar").write_bytes(b"jar")
     submits(spark, 'echo x > "${flags##*=}"')
-    made = ClassArchive.of(tmp_path / "home", java_home=java, spark_home=spark)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "s3a.jar").write_bytes(b"jar")
+    defaults = tmp_path / "spark.conf"
+    defaults.write_text(f"# comment\nspark.driver.extraClassPath {tmp_path}/more/*\n")
+    made = ClassArchive.of(tmp_path / "home", java_home=java, spark_home=spark, defaults=defaults)
     assert made is not None
     Path(made.folder).mkdir(parents=True)
     return made
@@ -45,7 +49,7 @@ def test_a_jvm_is_told_of_an_archive_that_is_there(archive):
     assert [path.name for path in Path(archive.folder).glob("training-*/")] == []
 
 
-@pytest.mark.parametrize("change", ["java/release", "pyspark/jars/spark-core.jar"])
+@pytest.mark.parametrize("change", ["java/release", "pyspark/jars/spark-core.jar", "more/s3a.jar"])
 def test_another_java_or_jar_has_another_and_the_old_one_goes(archive, tmp_path, change):
     make(archive, jvm_flags="")
     old = archive.path
@@ -81,5 +85,5 @@ def test_what_a_killed_one_left_is_removed(archive):
 
 
 def test_an_unknown_java_has_none(tmp_path):
-    assert ClassArchive.of(tmp_path, java_home=None, spark_home=tmp_path) is None
-    assert ClassArchive.of(tmp_path, java_home=tmp_path, spark_home=tmp_path) is None
+    assert ClassArchive.of(tmp_path, java_home=None, spark_home=tmp_path, defaults=None) is None
+    assert ClassArchive.of(tmp_path, java_home=tmp_path, spark_home=tmp_path, defaults=None) is None

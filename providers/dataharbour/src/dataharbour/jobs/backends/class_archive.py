@@ -37,18 +37,31 @@ class ClassArchive:
         folder: where archives lie.
         java_home: the Java that uses it.
         spark_home: the folder of pyspark.
+        class_path: what the installation puts before Spark's own jars, as Spark takes it
+            (`spark.driver.extraClassPath`); an archive holds for one class path.
     """
 
     folder: str
     java_home: str
     spark_home: str
+    class_path: str = ""
 
     @classmethod
-    def of(cls, home: Path, *, java_home: Path | None, spark_home: Path) -> ClassArchive | None:
-        """The archive of an installation; None where it is not known which Java runs."""
+    def of(
+        cls, home: Path, *, java_home: Path | None, spark_home: Path, defaults: Path | None
+    ) -> ClassArchive | None:
+        """The archive of an installation; None where it is not known which Java runs.
+
+        Args:
+            home: the state folder.
+            java_home: the Java that spark-submit takes.
+            spark_home: the folder of pyspark.
+            defaults: the installation's Spark settings, a properties file.
+        """
         if java_home is None or not (java_home / "release").is_file():
             return None
-        return cls(str(home / "cache" / "spark-classes"), str(java_home), str(spark_home))
+        folder = str(home / "cache" / "spark-classes")
+        return cls(folder, str(java_home), str(spark_home), _extra_class_path(defaults))
 
     @property
     def path(self) -> Path:
@@ -72,7 +85,9 @@ class ClassArchive:
     def _key(self) -> str:
         """Another one for another build of Java, or when any jar changes: so would the JVM say."""
         jars = sorted(Path(self.spark_home, "jars").iterdir())
-        parts = [Path(self.java_home, "release").read_text(), self.spark_home]
+        for place in filter(None, self.class_path.split(":")):
+            jars += sorted(Path(place).parent.glob(Path(place).name))
+        parts = [Path(self.java_home, "release").read_text(), self.spark_home, self.class_path]
         parts += [f"{jar.name} {jar.stat().st_size}" for jar in jars]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -151,12 +166,27 @@ def _command(archive: ClassArchive, jvm_flags: str, draft: Path) -> Sequence[str
     return [
         str(Path(archive.spark_home) / "bin" / "spark-submit"),
         "--master", "local[2]",
+        *(("--driver-class-path", archive.class_path) if archive.class_path else ()),
         "--driver-java-options", f"{jvm_flags} -XX:ArchiveClassesAtExit={draft}",
         "--conf", "spark.ui.enabled=false",
         "--conf", "spark.driver.host=127.0.0.1",
         "--conf", "spark.driver.bindAddress=127.0.0.1",
         str(_TRAINING),
     ]  # fmt: skip
+
+
+def _extra_class_path(defaults: Path | None) -> str:
+    if defaults is None:
+        return ""
+    try:
+        lines = defaults.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        name, _, value = line.strip().replace("=", " ", 1).partition(" ")
+        if name == "spark.driver.extraClassPath":
+            return value.strip()
+    return ""
 
 
 def _environment(archive: ClassArchive, jvm_flags: str) -> dict[str, str]:

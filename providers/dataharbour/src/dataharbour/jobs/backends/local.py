@@ -45,7 +45,10 @@ class LocalBackend:
         """See `Backend.submit`."""
         home = _spark_home()
         archive = ClassArchive.of(
-            context.settings.home, java_home=_java_home(context), spark_home=home
+            context.settings.home,
+            java_home=_java_home(context),
+            spark_home=home,
+            defaults=context.settings.spark_defaults,
         )
         folder = attempt_folder(context)
         extra = {
