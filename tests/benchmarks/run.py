@@ -21,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_platform import ROOT, BenchPlatform, bench_platform
+from cold import cold as measure_cold
 from jobs import jobs as measure_jobs
 from jobs import run_to_end
 from lists import list_figures
@@ -181,6 +182,11 @@ def jobs(options: argparse.Namespace) -> dict[str, Any]:
     return measure_jobs(options.runs)
 
 
+def cold(options: argparse.Namespace) -> dict[str, Any]:
+    """The flights job in a Spark of its own, beside spark-submit and the provider's operator."""
+    return measure_cold(options.runs)
+
+
 def faults(options: argparse.Namespace) -> dict[str, Any]:
     """Kill components at every point of a run; only when it is asked for by name."""
     from faults import faults as break_often
@@ -197,6 +203,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "curve": curve,
     "lists": lists,
     "jobs": jobs,
+    "cold": cold,
     "faults": faults,
 }
 ON_REQUEST = {"faults", "lists"}  # an hour; a part of `jobs`
