@@ -257,6 +257,9 @@ def make_site(
             spark_defaults=None,
             driver_dsn_file=tmp_path / "driver.dsn",
         )
+        classes = settings.home / "cache" / "spark-classes"
+        classes.mkdir(parents=True)
+        (classes / "off").touch()  # each test has a home of its own; test_profiles makes one
         store = RunStore(connector(database))
         return Site(store, settings, database, driver_database, backend)
 

@@ -69,6 +69,14 @@ def test_a_java_that_makes_none_is_asked_once(archive, tmp_path, then):
     assert "no archive: see training.log" in archive.refused.read_text()
 
 
+def test_who_wants_none_has_none(archive):
+    make(archive, jvm_flags="")
+    Path(archive.folder, "off").touch()
+    assert archive.flags() == ""
+    archive.path.unlink()
+    assert not archive.is_wanted()
+
+
 def test_one_at_a_time_makes_it(archive):
     with Path(archive.folder, "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -73,14 +73,20 @@ class ClassArchive:
         """There when this Java could not make one: it is not tried again."""
         return self.path.with_suffix(".refused")
 
+    @property
+    def is_off(self) -> bool:
+        """Somebody wants none here: a file ``off`` in the folder, which may be empty."""
+        return Path(self.folder, "off").exists()
+
     def flags(self) -> str:
         """What a JVM is told so that it uses the archive; nothing while there is none."""
         path = self.path
-        return f"-XX:SharedArchiveFile={path} {_QUIET}" if path.is_file() else ""
+        there = path.is_file() and not self.is_off
+        return f"-XX:SharedArchiveFile={path} {_QUIET}" if there else ""
 
     def is_wanted(self) -> bool:
         """Whether it has still to be made."""
-        return not (self.path.exists() or self.refused.exists())
+        return not (self.is_off or self.path.exists() or self.refused.exists())
 
     def _key(self) -> str:
         """Another one for another build of Java, or when any jar changes: so would the JVM say."""
