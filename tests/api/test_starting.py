@@ -246,7 +246,7 @@ def test_a_task_that_is_faster_than_our_answer_keeps_its_state(server, admin, mo
         ({"conf": {"spark.jars": "x.jar"}}, "conf-not-allowed", "spark.jars"),
         ({"conf": {"spark.sql.shuffle.partitions": "0"}}, "conf-not-allowed", "'0'"),
         ({"args": ["{secret}"]}, "config", "{secret}"),
-        ({"backend": "yarn"}, "invalid-request", "connect"),
+        ({"backend": "mesos"}, "invalid-request", "connect"),
         ({"color": "red"}, "invalid-request", "#/color"),
         ({"timeout_s": -1}, "invalid-request", "#/timeout_s"),
         ({"labels": {"Team!": "x"}}, "invalid-request", "#/labels"),
