@@ -14,7 +14,7 @@ from dataharbour.api.schemas import StartJob, StartRun
         {"application": "a\0.py"},
         {"application": "a.py", "args": ["x\0"]},
         {"application": "a.py", "args": "x"},
-        {"application": "a.py", "backend": "yarn"},
+        {"application": "a.py", "backend": "mesos"},
         {"application": "a.py", "labels": {"bad name": "x"}},
         {"application": "a.py", "labels": {"team": "\ud800"}},
         {"application": "a.py", "conf": {"spark.x": None}},
