@@ -193,7 +193,7 @@ def test_airflow_answers_404_for_a_dag_it_does_not_know(platform, client):
         (NOWHERE, "application-not-found"),
         ({"application": "/etc/passwd"}, "application-not-allowed"),
         ({"conf": {"spark.jars": "http://x/evil.jar"}}, "conf-not-allowed"),
-        ({"backend": "yarn"}, "invalid-request"),
+        ({"backend": "mesos"}, "invalid-request"),
         ({"colour": "red"}, "invalid-request"),
     ],
 )
