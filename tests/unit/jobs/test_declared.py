@@ -152,7 +152,7 @@ def test_another_backend_is_checked_again(include):
         (("backend", "backend"), None),
         (("timezone: Europe/Zurich", "timezone: Swiss"), "timezone: 'Swiss' is no IANA"),
         (("timeout_s: 600", "timeout_s: 0"), "timeout_s: 0"),
-        (("timeout_s: 600", "backend: yarn"), "backend: 'mesos'"),
+        (("timeout_s: 600", "backend: mesos"), "backend: 'mesos'"),
         (("0 2 * * *", "0 2 * *"), "schedule: '0 2 * *'"),
         (("0 2 * * *", "0 25 * * *"), "'0 25 * * *' is no cron"),
         (("gold/delays,", "../gold,"), "outputs.0.table"),
