@@ -12,7 +12,7 @@ from dataharbour.platform import launch
 from dataharbour.platform.layout import Home
 
 TRY_AGAIN_S = 60.0
-PAUSE_S = 1.5  # a run that has just taken one needs the processor for itself
+PAUSE_S = 0.6  # a run that has just taken one needs the processor for itself, for about that long
 _TEND_EVERY_S = 0.5
 
 
