@@ -45,7 +45,7 @@ class FakeMaster:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 master.asked.append((self.path, json.loads(body or b"{}")))
                 master.tokens.append(self.headers.get("Authorization"))
-                answer = master.answers.get(self.path.split("/")[3], (200, {}))
+                answer = master.answers.get([*self.path.split("/"), "", ""][3], (200, {}))
                 status, document = answer if isinstance(answer, tuple) else (200, answer)
                 text = document if isinstance(document, str) else json.dumps(document)
                 self.send_response(status)
@@ -244,3 +244,13 @@ def test_a_cluster_that_is_away_has_taken_no_driver_unless_an_answer_was_lost(
     with pytest.raises(Unavailable, match="lost") as caught:
         StandaloneBackend(endpoint).submit(context)
     assert not isinstance(caught.value, NotSubmitted)
+
+
+def test_people_are_led_to_the_masters_page_only_where_they_get_in(master):
+    backend = StandaloneBackend(lambda: endpoint(ui_url=master.url))
+    assert backend.ui_url("driver-1") == master.url
+    assert master.tokens == [None], "asked as a browser would"
+    master.answers[""] = (403, "<html>no token</html>")
+    assert backend.ui_url("driver-1") is None
+    assert StandaloneBackend(lambda: endpoint(ui_url="http://127.0.0.1:1")).ui_url("x") is None
+    assert StandaloneBackend(endpoint).ui_url("driver-1") is None

@@ -21,6 +21,7 @@ from dataharbour.errors import ConfigError, Unavailable
 
 TOKEN_S = 60  # how long a signed request is good for
 TIMEOUT_S = 10.0
+_PEEK_TIMEOUT_S = 1.0
 _MAX_ANSWER = 4 * 1024 * 1024
 
 
@@ -114,6 +115,21 @@ class Master:
                 "Set the extra `ui_url` of the connection to it.",
             )
         return self._ask(self._endpoint.ui_url.rstrip("/"), "GET", "/json/")
+
+    def page_for_people(self) -> str | None:
+        """Address of the master's page, if that answers without a signed request."""
+        url = self._endpoint.ui_url
+        if not url:
+            return None
+        parts = urlsplit(url)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=_PEEK_TIMEOUT_S)
+        with closing(connection):
+            try:
+                connection.request("GET", f"{parts.path.rstrip('/')}/")
+                return url if connection.getresponse().status == 200 else None
+            except (OSError, HTTPException):
+                return None
 
     def _ask_leader(
         self, method: str, path: str, body: Mapping[str, Any] | None = None

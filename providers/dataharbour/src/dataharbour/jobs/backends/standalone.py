@@ -106,8 +106,8 @@ class StandaloneBackend:
                 time.sleep(0.1)
 
     def ui_url(self, external_id: str) -> str | None:
-        """See `Backend.ui_url`: the master's page, which lists the driver."""
-        return self._endpoint().ui_url
+        """See `Backend.ui_url`: the master's page, where a browser may see it."""
+        return self._master(self._endpoint()).page_for_people()
 
     def _master(self, endpoint: ClusterEndpoint) -> Master:
         return Master(endpoint, timeout_s=self._timeout_s)
