@@ -83,11 +83,11 @@ def place(request, make_site) -> Iterator[Place]:
         made = Place(site, (cluster.folder / "work",), has_jvm=True)
     elif request.param == "local":
         site = make_site(LocalBackend())
-        made = Place(site, (site.settings.home / "runs",), has_jvm=True)
+        made = Place(site, runs_of(site), has_jvm=True)
     else:
         server = request.getfixturevalue("connect_server")
         site = make_site(ConnectBackend(lambda: server))
-        made = Place(site, (site.settings.home / "runs",), has_jvm=False)
+        made = Place(site, runs_of(site), has_jvm=False)
     yield made
     site.stop_all()
     until(lambda: not made.left(), 15)
@@ -163,13 +163,19 @@ def test_of_two_drivers_of_one_attempt_one_runs_user_code(place):
     site = place.site
     context = site.open("import time; print('ran', flush=True); time.sleep(6)")
     # On this machine an attempt has one folder; a second driver needs another.
-    elsewhere = replace(context.settings, home=context.settings.home / "runs" / "second")
+    elsewhere = replace(context.settings, home=context.settings.home / "second")
     site.backend.submit(replace(context, settings=elsewhere))
     run = site.submit(context)
     state = site.end(run)
     assert state.observed is Detail.SUCCEEDED
     until(lambda: not place.left(), 30)
     assert site.output(run, "stdout") == ["ran"]
+
+
+def runs_of(site: Site) -> tuple[Path, ...]:
+    """Where drivers of this machine work."""
+    home = site.settings.home
+    return (home / "runs", home / "second" / "runs")
 
 
 def begun(place: Place) -> Run:

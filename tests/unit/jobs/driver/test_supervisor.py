@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -582,3 +583,30 @@ def read_all(driver) -> list[str]:
         lines += [line.line for line in page.items]
         cursor = page.next
     return lines
+
+
+def test_a_query_that_is_under_way_holds_up_no_cancellation(launch, store):
+    driver = launch("""
+        import os, sys, threading, time, types
+        free = threading.Event()
+
+        class Context:
+            def cancelAllJobs(self):
+                print("jobs cancelled", flush=True)
+                free.set()
+
+        module = types.ModuleType("pyspark.core.context")
+        module.SparkContext = types.SimpleNamespace(_active_spark_context=Context())
+        sys.modules["pyspark.core.context"] = module
+        print("pid", os.getpid(), flush=True)
+        try:
+            time.sleep(60)
+        finally:
+            free.wait()  # as pyspark does, over the connection that the query has
+    """)
+    pid_of_child(driver)
+    asked = time.monotonic()
+    store.cancel(driver.grant.run_id, now=datetime.now(UTC))
+    assert driver.end().observed is Detail.CANCELLED
+    assert "jobs cancelled" in driver.lines()
+    assert time.monotonic() - asked < 4, "no need for SIGKILL"

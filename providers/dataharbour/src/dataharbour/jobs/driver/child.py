@@ -158,7 +158,20 @@ def _write_past_the_jvm() -> None:
 def _on_terminate(_number: int, _frame: object) -> None:
     """Let the application's `finally` blocks run; the supervisor counts the seconds."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_cancel_jobs, daemon=True).start()
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def _cancel_jobs() -> None:
+    """Free the connection to the JVM: what the way out says there would wait for the query's end.
+
+    On a cluster the JVM lives on until we are gone; elsewhere it gets the same signal.
+    """
+    module = sys.modules.get("pyspark.core.context")
+    context = getattr(getattr(module, "SparkContext", None), "_active_spark_context", None)
+    with contextlib.suppress(Exception):  # the JVM ends as well
+        if context is not None:
+            context.cancelAllJobs()
 
 
 def _join_threads() -> None:
