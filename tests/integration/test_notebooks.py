@@ -47,13 +47,13 @@ def stranger(lab):
         yield client
 
 
-def run(platform, source: str, *args: str) -> dict:
+def run(platform, source: str, *args: str, backend: str = "connect") -> dict:
     """Put a notebook into its folder, run it, and wait for the end."""
     name = f"test-{uuid4().hex[:8]}.ipynb"
     (platform.home.notebooks / name).write_text(source)
     started = platform.api.start(
         "runs",
-        {"application": name, "args": list(args), "backend": "connect"},
+        {"application": name, "args": list(args), "backend": backend},
         key=uuid4().hex,
     )
     return list(platform.api.watch(started["id"], timeout_s=300))[-1]
@@ -70,8 +70,10 @@ def executed(platform, run: dict) -> bytes:
     return answer.content
 
 
-def test_a_notebook_runs_as_a_job_and_its_outputs_stay(platform):
-    ended = run(platform, notebook(FLIGHTS, parameters="month = 1"), "month=7")
+@pytest.mark.parametrize("backend", ["connect", "local"])
+def test_a_notebook_runs_as_a_job_and_its_outputs_stay(platform, backend):
+    source = notebook(FLIGHTS, parameters="month = 1")
+    ended = run(platform, source, "month=7", backend=backend)
     assert ended["state"] == "SUCCEEDED", ended["failure"]
     assert ended["links"]["artifacts"].endswith(f"{ended['id']}/artifacts")
     assert printed(executed(platform, ended)).splitlines()[-1] == "airlines 16 7"
