@@ -23,6 +23,8 @@ FORKS = """
 
 
 def test_pages_that_processes_share_count_once():
+    before = Usage()  # other tests have left servers running below this process
+    before.sample()
     child = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(FORKS)],
         stdout=subprocess.PIPE,
@@ -33,7 +35,8 @@ def test_pages_that_processes_share_count_once():
         usage = Usage()
         usage.sample()
         assert len(set(descendants(os.getpid())) & set(descendants(child.pid))) == 5
-        assert 100 * MIB < usage.peak_bytes < 300 * MIB, "not six times as much"
+        more = usage.peak_bytes - before.peak_bytes
+        assert 80 * MIB < more < 300 * MIB, "not six times as much"
     finally:
         os.killpg(child.pid, 9)
         child.wait()
