@@ -73,8 +73,11 @@ def test_a_run_outlives_every_component_of_airflow(breakable):
     for component in AIRFLOW_COMPONENTS:
         before = set(breakable.pids(component))
         breakable.kill(component)
+        until = time.monotonic() + 60
         while not (now := set(breakable.pids(component))) or now & before:
+            assert time.monotonic() < until, f"{component} did not come back"
             time.sleep(0.2)
+        assert terminal.poll() is None, "the run goes on"
     said, _ = terminal.communicate(timeout=240)
     assert terminal.returncode == 0, said
     assert "SUCCEEDED" in said

@@ -37,3 +37,13 @@ def test_the_figures_of_the_page():
 def test_another_page_is_refused():
     with pytest.raises(ValueError, match="no figures"):
         read_sessions("<html>Spark</html>")
+
+
+@pytest.mark.parametrize("content", [b"memory_mb: inf", b"age_h: nan", b"memory_mb: \xff1"])
+def test_no_content_of_the_file_ends_the_keeper(tmp_path, content):
+    home, said = Home(tmp_path), []
+    home.config.mkdir()
+    defaults = read_limits(home, say=said.append)
+    (home.config / "spark_servers.yaml").write_bytes(content)
+    assert read_limits(home, say=said.append) == defaults
+    assert len(said) == 1

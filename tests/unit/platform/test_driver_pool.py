@@ -96,3 +96,22 @@ def test_one_that_never_comes_is_not_started_all_the_time(pool):
 
 def test_none_are_kept_where_none_are_wanted(pool):
     assert pool(0).after(100) == 0
+
+
+def test_a_machine_that_can_start_nothing_now_is_asked_again_later(pool, monkeypatch):
+    drivers = pool(1)
+    start = drivers._start
+
+    def fail():
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(drivers, "_start", fail)
+    for _ in range(2):
+        drivers.look()
+        drivers.now += PAUSE_S
+    monkeypatch.setattr(drivers, "_start", start)
+    drivers.look()
+    assert drivers.started == [], "not at once"
+    drivers.now += TRY_AGAIN_S
+    drivers.look()
+    assert len(drivers.started) == 1

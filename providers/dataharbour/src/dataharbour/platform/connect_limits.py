@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,12 +52,10 @@ def read_limits(home: Home, *, say: Callable[[str], None]) -> Limits:
     defaults = default_limits(heap_mb(machine_bytes()))
     file = home.config / "spark_servers.yaml"
     try:
-        text = file.read_text()
+        return changed(defaults, file.read_text(encoding="utf-8"))
     except OSError:
         return defaults
-    try:
-        return changed(defaults, text)
-    except ValueError as error:
+    except ValueError as error:  # also of text that is no UTF-8
         say(f"{file} is not used: {error}")
         return defaults
 
@@ -76,7 +75,7 @@ def changed(limits: Limits, text: str) -> Limits:
             raise ValueError(f"{name.strip()!r} is none of {', '.join(_UNITS)}")
         field, unit = _UNITS[name.strip()]
         value = float(number) * unit
-        if value < 0:
-            raise ValueError(f"{name.strip()} is below 0")
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name.strip()} is no number from 0 on")
         values[field] = int(value) if field in ("memory_bytes", "sessions", "drivers") else value
     return Limits(**values)

@@ -63,10 +63,18 @@ class DriverPool:
             self._ours.append(self._start())
 
     def run(self) -> None:
-        """Tend the pool for ever."""
+        """Tend the pool for ever; a machine that can start nothing now is asked again later."""
         while True:
-            self.tend()
+            self.look()
             time.sleep(_TEND_EVERY_S)
+
+    def look(self) -> None:
+        """`tend`, and no error of the machine ends the pool."""
+        try:
+            self.tend()
+        except OSError as error:
+            self._not_before = self._clock() + TRY_AGAIN_S
+            print(f"no driver could be prepared: {error}", flush=True)  # noqa: T201 - the log
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [

@@ -10,7 +10,6 @@ from dataharbour.platform import bootstrap
 from dataharbour.platform.bootstrap.checkout import Checkout
 from dataharbour.platform.bootstrap.machine import base_python
 from dataharbour.platform.bootstrap.run import wants_notebooks
-from dataharbour.platform.jupyter import is_installed
 
 
 def ensure_notebooks(root: Path, *call: str) -> None:
@@ -24,7 +23,7 @@ def ensure_notebooks(root: Path, *call: str) -> None:
     """
     checkout = Checkout(root)
     is_ours = Path(os.path.realpath(sys.prefix)) == checkout.venv and checkout.notes.is_dir()
-    if not is_ours or (checkout.has_notebooks and is_installed()) or not wants_notebooks(call):
-        return
+    if not is_ours or checkout.has_notebooks or not wants_notebooks(call):
+        return  # noted, and gone all the same: `up` says that it is not installed
     python, installer = str(base_python()), str(Path(bootstrap.__file__).parent)
     os.execv(python, [python, "-I", installer, str(root), *call])

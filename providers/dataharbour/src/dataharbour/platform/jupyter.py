@@ -34,9 +34,11 @@ _NO_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements
 
 
 def is_chosen(home: Home) -> bool:
-    """Whether `up` starts JupyterLab: what was said last."""
-    file = home.config / CHOICE
-    return file.exists() and file.read_text().strip() == "on"
+    """Whether `up` starts JupyterLab: what was said last; False where one may not look."""
+    try:
+        return (home.config / CHOICE).read_text().strip() == "on"
+    except OSError:
+        return False
 
 
 def remember(home: Home, *, wanted: bool) -> None:

@@ -178,7 +178,10 @@ class Platform:
         master, worker = (
             self.spark_cluster.master_command(),
             self.spark_cluster.worker_command(
-                s3_keys=self.plan.credentials.s3["spark"], python=python_for(self.accounts.spark)
+                s3_keys=self.plan.credentials.s3["spark"]
+                if self.plan.lake.startswith("s3a://")
+                else None,
+                python=python_for(self.accounts.spark),
             ),
         )
         return [

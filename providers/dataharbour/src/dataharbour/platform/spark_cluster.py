@@ -18,6 +18,7 @@ from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.backends.master import ClusterEndpoint, Master
 from dataharbour.jobs.driver import bundle
 from dataharbour.platform import spark_settings
+from dataharbour.platform.connect_limits import machine_bytes
 from dataharbour.platform.ports import LOOPBACK
 from dataharbour.platform.spark import SparkFiles, spark_home
 
@@ -251,5 +252,4 @@ def _scala_version() -> str:
 
 
 def _half_of_the_memory_mb() -> int:
-    page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    return max(_LEAST_WORKER_MB, min(page * pages // 2**21, 16_384))
+    return max(_LEAST_WORKER_MB, min(machine_bytes() // 2**21, 16_384))

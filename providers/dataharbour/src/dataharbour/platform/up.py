@@ -88,6 +88,8 @@ def up(
         for name, port in taken.items():
             if name in _OF_THE_CLUSTER and not has_cluster:
                 continue
+            if name == "notebooks" and not jupyter.is_chosen(home):
+                continue
             report.say(f"Port {port} is taken; {name} uses {chosen[name]}.")
         lake = _lake(checkout, home, report)
         platform = assemble.assemble(
