@@ -33,15 +33,17 @@ def airflow(platform):
     before = file.read_text()
     option = f"dag_bundle_config_list = {json.dumps(bundles)}"
     file.write_text(before.replace("[dag_processor]\n", f"[dag_processor]\n{option}\n"))
-    _restart(platform)
     headers = {"Authorization": f"Bearer {platform.token}"}
-    with httpx.Client(
-        base_url=f"{platform.airflow_url}/api/v2", headers=headers, trust_env=False, timeout=30
-    ) as client:
-        _until(lambda: client.get(f"/dags/{DAG}").status_code == 200, "the DAG is parsed")
-        yield client
-    file.write_text(before)
-    _restart(platform)
+    try:
+        _restart(platform)
+        with httpx.Client(
+            base_url=f"{platform.airflow_url}/api/v2", headers=headers, trust_env=False, timeout=30
+        ) as client:
+            _until(lambda: client.get(f"/dags/{DAG}").status_code == 200, "the DAG is parsed")
+            yield client
+    finally:  # the platform is that of all tests
+        file.write_text(before)
+        _restart(platform)
 
 
 def test_only_what_failed_runs_again_in_the_same_dag_run(platform, airflow):

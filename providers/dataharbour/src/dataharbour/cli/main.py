@@ -204,7 +204,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.command(context_settings=_PASS_ON)
 def test(context: typer.Context) -> None:
-    """Run all tests (further arguments go to pytest)."""
+    """Run the tests, but those marked long (-m long); further arguments go to pytest."""
     from dataharbour.cli.develop import run_tests
     from dataharbour.platform.extras import ensure_notebooks
 

@@ -290,9 +290,14 @@ class _Start:
             server = current  # the keeper may change it meanwhile
             wanted = airflow_config.connections(self.plan, spark=server, cluster=cluster)
             self.airflow.ensure_connections(wanted)
-        self.supervisor.start("spark_keeper")
+        self._start_and_wait("spark_keeper", self._keeper_waiting_for)
         self.airflow.ensure_pools(airflow_config.pools(os.cpu_count() or 2))
         return f"{len(wanted)} connections, 3 pools"
+
+    def _keeper_waiting_for(self) -> str | None:
+        states = {state.name: state.state for state in self.supervisor.states()}
+        keeper = states.get("spark_keeper")
+        return None if keeper == "running" else f"it is {keeper}"
 
     def _start_and_wait(self, name: str, waiting_for: Callable[[], str | None]) -> None:
         self.supervisor.start(name)
