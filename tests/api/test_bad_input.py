@@ -369,7 +369,7 @@ def test_a_job_with_a_secret_is_not_stored(server, admin, database, traces):
     assert traces() == before
 
 
-def test_a_secret_that_came_another_way_is_hidden_where_it_is_shown(server, admin):
+def test_a_secret_that_came_another_way_is_hidden_where_it_is_shown(server, admin, driver):
     """Airflow's form and the exceptions of applications pass by our checks."""
     runs, now = server.services.runs, datetime.now(UTC)
     run = runs.open_run(
@@ -385,9 +385,12 @@ def test_a_secret_that_came_another_way_is_hidden_where_it_is_shown(server, admi
 
     reason = Failure(FailureClass.USER_ERROR, f"ValueError: password={SECRET} is wrong")
     runs.finish(run.id, detail=Detail.FAILED, failure=reason, now=now)
-    events = admin.get(f"/api/v1/runs/{run.id}/events")
-    assert SECRET not in events.text
-    assert HIDDEN in events.text
+    driver.fail(reason.message)
+    one, attempts = f"runs/{run.id}", f"runs/{driver.run_id}/attempts"
+    for place in (one, "runs", f"{one}/events", f"{one}/repairs", attempts):
+        shown = admin.get(f"/api/v1/{place}")
+        assert SECRET not in shown.text, place
+        assert f"password={HIDDEN} is wrong" in shown.text, place
     retry = admin.post(f"/api/v1/runs/{run.id}:retry")
     assert (retry.status_code, retry.json()["code"]) == (422, "secret-in-request")
     assert server.airflow.runs == {}

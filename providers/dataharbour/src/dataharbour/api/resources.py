@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from dataharbour.api.catalog import JobOrigin
 from dataharbour.api.schemas import (
@@ -28,6 +29,8 @@ from dataharbour.jobs.secrets import redact, redact_text
 
 ONE_OFF_DAG = "spark_job"
 TASK_ID = "run"
+
+_shown = lru_cache(maxsize=1024)(redact_text)  # a list of failed runs has the same texts often
 
 
 def dag_of(job: str | None) -> str:
@@ -182,7 +185,7 @@ def _failure(failure: Failure | None) -> FailureResource | None:
     if failure is None:
         return None
     return FailureResource.model_validate(
-        {"class": failure.failure_class, "message": failure.message}
+        {"class": failure.failure_class, "message": _shown(failure.message)}
     )
 
 
