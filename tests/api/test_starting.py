@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import psycopg
 import pytest
 
+from dataharbour.api import accept
 from dataharbour.jobs.model import Detail
 
 ONE_OFF = {
@@ -117,6 +120,70 @@ def test_the_same_key_and_body_is_the_same_run(server, admin, database):
         assert other.json()["id"] == first.json()["id"]
     assert len(rows(database)) == len(server.airflow.runs) == 1
     assert len(server.airflow.credentials) == 1, "Airflow need not be asked again"
+
+
+MEANWHILE = {
+    "its job is broken": lambda job, _: job.write_text("application: ["),
+    "its job is deleted": lambda job, _: job.unlink(),
+    "its job has other parameters": lambda job, _: job.write_text(
+        "description: Says nothing.\napplication: hello.py\nbackend: local\n"
+    ),
+    "its application is gone": lambda _, application: application.unlink(),
+}
+
+
+@pytest.mark.parametrize("happens", MEANWHILE.values(), ids=MEANWHILE)
+def test_a_repeated_request_is_answered_whatever_has_happened_meanwhile(admin, settings, happens):
+    key, path = {"Idempotency-Key": "k"}, "/api/v1/jobs/hello/runs"
+    body = {"params": {"who": "ada"}}
+    first = admin.post(path, json=body, headers=key)
+    one_off = admin.post("/api/v1/runs", json=ONE_OFF, headers=key)
+    admin.post(f"/api/v1/runs/{one_off.json()['id']}:cancel")
+    again = admin.post(
+        f"/api/v1/runs/{one_off.json()['id']}:retry", headers={"Idempotency-Key": "r"}
+    )
+    happens(settings.include_dir / "jobs" / "hello.yaml", settings.applications[0] / "hello.py")
+    for answer, repeated in (
+        (first, admin.post(path, json=body, headers=key)),
+        (one_off, admin.post("/api/v1/runs", json=ONE_OFF, headers=key)),
+        (again, admin.post(f"{again.request.url}", headers={"Idempotency-Key": "r"})),
+    ):
+        assert repeated.status_code == 200, repeated.text
+        assert repeated.headers["idempotency-replayed"] == "true"
+        assert repeated.json()["id"] == answer.json()["id"]
+    other = admin.post(path, json={"params": {"nobody": 1}}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-conflict")
+    with_new_key = admin.post(path, json={"params": {"nobody": 1}})
+    assert with_new_key.status_code in (404, 409, 422)
+
+
+def test_a_repeated_request_is_answered_to_who_may_start_it_alone(server, admin):
+    key = {"Idempotency-Key": "k"}
+    admin.post("/api/v1/jobs/hello/runs", json={}, headers=key)
+    server.roles.may_read_runs = lambda user, dag_id: False
+    hidden = admin.post("/api/v1/jobs/hello/runs", json={}, headers=key)
+    assert (hidden.status_code, hidden.json()["code"]) == (404, "job-not-found")
+    server.roles.may_read_runs = lambda user, dag_id: True
+    server.roles.may_trigger = lambda user, dag_id: False
+    assert admin.post("/api/v1/jobs/hello/runs", json={}, headers=key).status_code == 403
+
+
+def test_the_texts_of_a_request_are_searched_beside_the_event_loop(admin, monkeypatch):
+    """A large request must not hold up all others."""
+    in_the_loop = []
+
+    def searched(original):
+        def search(*args):
+            with suppress(RuntimeError):
+                in_the_loop.append(asyncio.get_running_loop())
+            return original(*args)
+
+        return search
+
+    for name in ("check_request", "redact"):
+        monkeypatch.setattr(accept, name, searched(getattr(accept, name)))
+    assert admin.post("/api/v1/runs", json=ONE_OFF).status_code == 202
+    assert in_the_loop == []
 
 
 def test_the_same_key_with_another_body_is_refused(admin, database):

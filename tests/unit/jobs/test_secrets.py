@@ -200,6 +200,19 @@ def test_redaction_keeps_the_shape_and_is_done_once(value):
     assert shown == value, "what is not refused is not hidden"
 
 
+@pytest.mark.parametrize("piece", ["-eyJ", "_-eyJ", "-eyJ-"])
+def test_what_begins_like_a_token_again_and_again_is_read_once(piece):
+    def cost_s(text: str) -> float:
+        start = time.process_time()
+        holds_secret(text)
+        return time.process_time() - start
+
+    hostile = piece * (120_000 // len(piece))
+    harmless = hostile.replace("ey", "ab")
+    costs = [(cost_s(hostile), cost_s(harmless)) for _ in range(3)]
+    assert min(a for a, _ in costs) < 1.7 * min(b for _, b in costs)
+
+
 @pytest.mark.parametrize(
     "text",
     ["a." * 130_000, "a_" * 130_000, "password" * 30_000, "eyJ" + "a" * 200_000, "x://" * 60_000,

@@ -47,10 +47,42 @@ class Submission:
         return dag_of(self.request.job)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Which request this is, before it is known whether it is a sound one.
+
+    Attributes:
+        dag_id: the DAG that would run it.
+        key: the Idempotency-Key.
+        fingerprint: hash of the request's body.
+    """
+
+    dag_id: str
+    key: str
+    fingerprint: str
+
+
+def started_before(services: Services, caller: Caller, asked: Asked) -> Run | None:
+    """The run that this request has started already.
+
+    Looked up before the request is checked: what was right when the run was started may be so no
+    more (the job was changed or deleted, its application is gone), and the answer stays the same.
+
+    Raises:
+        IdempotencyConflict: the key was used for something else.
+    """
+    return services.runs.accepted_by_key(
+        principal=caller.name,
+        dag_id=asked.dag_id,
+        idempotency_key=asked.key,
+        fingerprint=asked.fingerprint,
+    )
+
+
 async def accept_run(
-    services: Services, submission: Submission, *, caller: Caller
+    services: Services, submission: Submission | Run, *, caller: Caller
 ) -> tuple[Run, bool]:
-    """Make a submission a run that Airflow has taken.
+    """Make a submission a run that Airflow has taken; one that is a run already stays so.
 
     Until this returns nothing is acknowledged: after any failure in between
     the same request with the same key completes it.
@@ -65,15 +97,16 @@ async def accept_run(
         Unavailable: the database or Airflow did not answer; send it again.
         NotAuthenticated, Forbidden, RefusedByAirflow: Airflow says no; nothing is kept.
     """
-    check_request(submission.request)
-    run, replayed = await run_in_threadpool(_write_row, services, submission, caller)
+    if isinstance(submission, Run):
+        return submission, True
+    run, replayed, shown = await run_in_threadpool(_write_row, services, submission, caller)
     if replayed and run.detail is not Detail.ACCEPTED:
         return run, True
     try:
         await services.airflow.trigger(
             run.dag_id,
             dag_run_id=run.dag_run_id,
-            conf=redact(submission.dag_conf),  # what runs is in our row; this is shown
+            conf=shown,
             credential=caller.credential,
         )
     except REFUSALS:
@@ -83,8 +116,15 @@ async def accept_run(
     return await run_in_threadpool(services.runs.queued, run.id, now=services.now()), replayed
 
 
-def _write_row(services: Services, submission: Submission, caller: Caller) -> tuple[Run, bool]:
-    return services.runs.accept(
+def _write_row(
+    services: Services, submission: Submission, caller: Caller
+) -> tuple[Run, bool, dict[str, Any]]:
+    """The run, whether it was there, and the conf of its DAG run; in a thread: texts are searched.
+
+    What runs is in our row; the conf is shown.
+    """
+    check_request(submission.request)
+    run, replayed = services.runs.accept(
         submission.request,
         application_sha256=submission.application_sha256,
         principal=caller.name,
@@ -101,6 +141,7 @@ def _write_row(services: Services, submission: Submission, caller: Caller) -> tu
         max_open=services.settings.max_active_runs_per_user,
         now=services.now(),
     )
+    return run, replayed, redact(submission.dag_conf)
 
 
 def _discard(services: Services, run_id: UUID) -> None:

@@ -40,6 +40,25 @@ def accept(
     return created, False
 
 
+def accepted_by_key(
+    connection: AnyConnection,
+    *,
+    principal: str,
+    dag_id: str,
+    idempotency_key: str,
+    fingerprint: str,
+) -> Run | None:
+    """See `RunStore.accepted_by_key`."""
+    key = {"principal": principal, "dag_id": dag_id, "idempotency_key": idempotency_key}
+    row = fetch_one(connection, statement("run_of_key"), key)
+    if row is None:
+        return None
+    run = run_of(row)
+    if row["fingerprint"] != fingerprint:
+        raise _key_of_another(idempotency_key, run)
+    return None if run.detail is Detail.ACCEPTED else run
+
+
 def queued(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
     """See `RunStore.queued`."""
     run = lock_run(connection, run_id)
@@ -144,9 +163,12 @@ def _replayed(connection: AnyConnection, columns: Columns) -> Run:
         key = {name: columns[name] for name in ("idempotency_key", "fingerprint")}
         return set_columns(connection, run, **key)
     if row["fingerprint"] != columns["fingerprint"]:
-        raise IdempotencyConflict(
-            f"The Idempotency-Key {columns['idempotency_key']!r} was used for another request "
-            f"(run {run.id}).",
-            "Send a new key, or the first request unchanged.",
-        )
+        raise _key_of_another(columns["idempotency_key"], run)
     return run
+
+
+def _key_of_another(key: str, run: Run) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"The Idempotency-Key {key!r} was used for another request (run {run.id}).",
+        "Send a new key, or the first request unchanged.",
+    )

@@ -25,7 +25,9 @@ _TOKENS = (
     r"\bgh[pousr]_[0-9A-Za-z]{36,251}\b|\bgithub_pat_[0-9A-Za-z_]{22,251}\b",
     r"\bglpat-[0-9A-Za-z_-]{20,250}",
     r"\bxox[abeoprs]-[0-9A-Za-z-]{10,250}|https://hooks\.slack\.com/services/[0-9A-Za-z/]{10,250}",
-    r"\beyJ[0-9A-Za-z_-]{8,4000}\.eyJ[0-9A-Za-z_-]{8,4000}\.[0-9A-Za-z_-]{8,4000}",  # a JWT
+    # A JWT. Each piece between points is read once, from its beginning, and nothing is given back.
+    r"(?<![0-9A-Za-z_-])(?>(?:[0-9A-Za-z_-]*?\b)??eyJ)[0-9A-Za-z_-]{8,}+"
+    r"\.eyJ[0-9A-Za-z_-]{8,}+\.[0-9A-Za-z_-]{8,}+",
     r"\bAIza[0-9A-Za-z_-]{35}\b",  # Google API key
     r"\b(?:sk|rk)_live_[0-9A-Za-z]{16,250}|\bsk-(?:(?:ant|proj)-[0-9A-Za-z_-]{32,250}|[0-9A-Za-z]{40,250})",
     r"\b(?:pypi|npm)[-_][0-9A-Za-z_-]{36,500}\b",

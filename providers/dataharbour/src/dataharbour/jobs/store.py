@@ -129,6 +129,25 @@ class RunStore:
         with self._connect() as connection:
             return opening.accept(connection, columns, max_open=max_open, now=now)
 
+    def accepted_by_key(
+        self, *, principal: str, dag_id: str, idempotency_key: str, fingerprint: str
+    ) -> Run | None:
+        """The run that an earlier request with this key has started.
+
+        None also while Airflow may not have heard of it: that request is to be completed.
+
+        Raises:
+            IdempotencyConflict: that key came with another fingerprint before.
+        """
+        with self._connect() as connection:
+            return opening.accepted_by_key(
+                connection,
+                principal=principal,
+                dag_id=dag_id,
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint,
+            )
+
     def queued(self, run_id: UUID, *, now: datetime) -> Run:
         """Airflow has taken the run; one that is further already stays as it is."""
         with self._connect() as connection:

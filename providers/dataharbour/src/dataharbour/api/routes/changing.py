@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from dataharbour.api.accept import Submission, accept_run
+from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.answers import problems
 from dataharbour.api.keys import fingerprint
@@ -97,7 +97,7 @@ async def retry_run(
     return accepted(request, run, replayed=replayed, key=key)
 
 
-def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submission:
+def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submission | Run:
     run = visible_run(services, caller, run_id)
     if run.dag_id != dag_of(run.job):
         raise Conflict(
@@ -107,6 +107,10 @@ def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submiss
     if run.dag_id == ONE_OFF_DAG:
         caller.check_may_operate("start any application")
     caller.check_may_trigger(run.dag_id)
+    asked = Asked(run.dag_id, key, fingerprint(["retry", str(run.id)]))
+    earlier = started_before(services, caller, asked)
+    if earlier is not None:
+        return earlier
     if not terminal(run.detail) or run.state is State.SUCCEEDED:
         raise Conflict(
             f"The run {run.id} is {run.detail}; only one that has failed can be retried.",
@@ -119,7 +123,7 @@ def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submiss
         application_sha256=application.sha256,
         dag_conf=_dag_conf(run),
         key=key,
-        fingerprint=fingerprint(["retry", str(run.id)]),
+        fingerprint=asked.fingerprint,
         retry_of=run.id,
     )
 

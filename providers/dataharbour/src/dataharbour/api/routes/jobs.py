@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from dataharbour.api.accept import Submission, accept_run
+from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.answers import problems
 from dataharbour.api.catalog import Catalog
@@ -33,6 +33,7 @@ from dataharbour.api.schemas import (
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import ConfigError, Conflict, JobInvalid, JobNotFound
 from dataharbour.jobs.declared import DeclaredJobs
+from dataharbour.jobs.model import Run
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -105,9 +106,15 @@ async def start_job(
 
 def _submission(
     services: Services, caller: Caller, name: str, body: StartJob, key: str
-) -> Submission:
-    declared = visible_jobs(services, caller, name)
+) -> Submission | Run:
+    if not caller.may_read(dag_of(name)):
+        raise no_such_job(name)
     caller.check_may_trigger(dag_of(name))
+    asked = Asked(dag_of(name), key, fingerprint(["jobs", name, body.model_dump(mode="json")]))
+    earlier = started_before(services, caller, asked)
+    if earlier is not None:
+        return earlier
+    declared = visible_jobs(services, caller, name)
     if name in declared.errors:
         raise JobBroken(declared.errors[name].problem, declared.errors[name].remedy)
     request = declared.jobs[name].request(body.params, body.labels)
@@ -117,7 +124,7 @@ def _submission(
         application_sha256=application.sha256,
         dag_conf=dict(body.params),
         key=key,
-        fingerprint=fingerprint(["jobs", name, body.model_dump(mode="json")]),
+        fingerprint=asked.fingerprint,
     )
 
 

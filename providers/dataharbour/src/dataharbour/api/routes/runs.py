@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BeforeValidator, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from dataharbour.api.accept import Submission, accept_run
+from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.answers import problems
 from dataharbour.api.changes import server_stops, wait_for
@@ -226,9 +226,13 @@ async def _ended(services: Services, run: Run, *, timeout_s: float) -> Run:
             await wait_for(changed, timeout_s=min(left_s, LOOK_AGAIN_S))
 
 
-def _submission(services: Services, caller: Caller, body: StartRun, key: str) -> Submission:
+def _submission(services: Services, caller: Caller, body: StartRun, key: str) -> Submission | Run:
     caller.check_may_operate("start any application")
     caller.check_may_trigger(ONE_OFF_DAG)
+    asked = Asked(ONE_OFF_DAG, key, fingerprint(["runs", body.model_dump(mode="json")]))
+    earlier = started_before(services, caller, asked)
+    if earlier is not None:
+        return earlier
     conf = check_conf(body.conf, backend=body.backend)
     resolve_args(body.args, lake="", output="", params={})  # an unknown {placeholder} fails now
     check_notebook(body.application, backend=body.backend, args=body.args)
@@ -248,7 +252,7 @@ def _submission(services: Services, caller: Caller, body: StartRun, key: str) ->
         application_sha256=application.sha256,
         dag_conf=dag_conf,
         key=key,
-        fingerprint=fingerprint(["runs", body.model_dump(mode="json")]),
+        fingerprint=asked.fingerprint,
     )
 
 
