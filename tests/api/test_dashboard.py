@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from dataharbour.jobs.model import Detail, RunRequest
+from dataharbour.jobs.states import terminal
 
 NOW = datetime.now(UTC)
 
@@ -68,6 +69,18 @@ def test_stats_count_what_stands_and_what_has_ended_lately(admin, ended):
     assert (day["success_rate"], day["duration_p50_s"]) == (0.75, 20)
     week = admin.get("/api/v1/dashboard/stats?hours=168").json()
     assert week["failed"] == 2
+
+
+def test_a_run_counts_as_what_its_state_says(server, admin, database):
+    """The overview and the list never tell two stories."""
+    with psycopg.connect(database) as connection:
+        for detail in (each for each in Detail if not terminal(each)):
+            run_id = admin.post("/api/v1/runs", json={"application": "hello.py"}).json()["id"]
+            connection.execute("update run set detail = %s where id = %s", [detail, run_id])
+    stats = admin.get("/api/v1/dashboard/stats").json()
+    for state in ("queued", "running"):
+        listed = admin.get("/api/v1/runs", params={"state": state.upper()}).json()["items"]
+        assert stats[state] == len(listed) > 0, state
 
 
 def test_trends_have_every_day(admin, ended):

@@ -3,8 +3,8 @@ select queued, running, succeeded, failed, cancelled,
        extract(epoch from durations[1])::float as duration_p50_s,
        extract(epoch from durations[2])::float as duration_p95_s
 from (
-    select count(*) filter (where ended_at is null and detail in ('ACCEPTED', 'QUEUED', 'RETRY_WAIT')) as queued,
-           count(*) filter (where ended_at is null and detail not in ('ACCEPTED', 'QUEUED', 'RETRY_WAIT')) as running,
+    select count(*) filter (where ended_at is null and detail = any(%(queued)s)) as queued,
+           count(*) filter (where ended_at is null and detail = any(%(running)s)) as running,
            count(*) filter (where ended_at is not null and detail = 'SUCCEEDED') as succeeded,
            count(*) filter (where ended_at is not null and detail in ('FAILED', 'TIMED_OUT')) as failed,
            count(*) filter (where ended_at is not null and detail in ('CANCELLED', 'SKIPPED')) as cancelled,

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from dataharbour.jobs.model import State
 from dataharbour.jobs.statements import AnyConnection, fetch_all, fetch_one, statement
+from dataharbour.jobs.states import details_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +16,8 @@ class Stats:
     """How runs stand.
 
     Attributes:
-        queued: accepted, and without a driver now.
-        running: with a driver, or being finished.
+        queued: in the state QUEUED.
+        running: in the state RUNNING; the lost ones are neither.
         succeeded: ended since the moment that was asked for, as the two that follow.
         failed: timed out ones included.
         cancelled: skipped ones included.
@@ -51,7 +53,11 @@ class Day:
 
 def stats(connection: AnyConnection, dag_ids: Collection[str], *, since: datetime) -> Stats:
     """See `RunStore.stats`."""
-    values = {"dag_ids": list(dag_ids), "since": since}
+    open_ones = {
+        "queued": list(map(str, details_of(State.QUEUED))),
+        "running": list(map(str, details_of(State.RUNNING))),
+    }
+    values = {"dag_ids": list(dag_ids), "since": since, **open_ones}
     row = fetch_one(connection, statement("run_stats"), values)
     assert row is not None, "an aggregate has one row"
     return Stats(**row)
