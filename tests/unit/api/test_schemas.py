@@ -34,6 +34,11 @@ def test_a_parameter_that_the_database_could_not_keep_is_refused(value):
         StartJob.model_validate({"params": {"p": value}})
 
 
+@pytest.mark.parametrize("value", ["a\\u0000", {"\\u0000": ["C:\\u0000"]}])
+def test_a_text_that_only_speaks_of_nul_is_kept(value):
+    assert StartJob.model_validate({"params": {"p": value}}).params == {"p": value}
+
+
 def test_what_is_left_out_has_a_default():
     run = StartRun.model_validate({"application": "a.py"})
     assert (run.args, run.conf, run.backend, run.labels, run.timeout_s) == (

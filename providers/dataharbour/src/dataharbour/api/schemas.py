@@ -14,6 +14,7 @@ from dataharbour.jobs.clusters import Cluster
 from dataharbour.jobs.model import Desired, Detail, FailureClass, State
 from dataharbour.jobs.placeholders import MAX_ARGS_BYTES
 from dataharbour.jobs.queueing import Reason
+from dataharbour.jobs.storable import place_of_nul
 
 MAX_DEPTH = 64
 
@@ -23,13 +24,12 @@ def storable(value: Any) -> Any:
     try:
         if depth(value) > MAX_DEPTH:
             raise RecursionError
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
         raise ValueError("holds NaN, Infinity or half a surrogate pair") from error
     except RecursionError as error:
         raise ValueError(f"is nested more than {MAX_DEPTH} deep") from error
-    if "\\u0000" in text:
+    if place_of_nul(value) is not None:
         raise ValueError("holds the character NUL")
     return value
 
