@@ -129,6 +129,24 @@ def test_to_store_the_same_again_changes_nothing(admin, greet, database):
     assert len(events(database)) == 1
 
 
+def test_a_job_that_another_deletes_at_once_is_answered_as_it_was_stored(
+    server, admin, monkeypatch
+):
+    store = server.services.definitions
+    put = store.put
+
+    def put_and_deleted(name, *args, **options):
+        made = put(name, *args, **options)
+        store.delete(name, judge=lambda _: None, user="somebody", now=server.services.now())
+        return made
+
+    monkeypatch.setattr(store, "put", put_and_deleted)
+    answer = admin.put(PATH, json=JOB)
+    assert (answer.status_code, answer.headers["etag"]) == (201, '"1"')
+    assert answer.json()["definition"] == JOB
+    assert admin.get(PATH).status_code == 404
+
+
 def test_of_many_changes_of_one_version_one_is_made(server, admin, greet):
     def put(number: int) -> int:
         with server.client() as client:

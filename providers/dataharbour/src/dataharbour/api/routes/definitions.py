@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.answers import problems
-from dataharbour.api.catalog import etag_of
+from dataharbour.api.catalog import etag_of, stored_origin
 from dataharbour.api.documents import JSON, YAML, read_document
 from dataharbour.api.job_document import job_document_schema
 from dataharbour.api.preconditions import check_change
@@ -21,8 +21,8 @@ from dataharbour.api.problems import (
     PreconditionRequired,
     UnsupportedMedia,
 )
-from dataharbour.api.resources import dag_of
-from dataharbour.api.routes.jobs import described, no_such_job
+from dataharbour.api.resources import dag_of, job_resource
+from dataharbour.api.routes.jobs import no_such_job
 from dataharbour.api.schemas import JobDetail
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import (
@@ -36,7 +36,7 @@ from dataharbour.errors import (
     SecretInRequest,
     Stale,
 )
-from dataharbour.jobs.declared import breaches_of, check_document
+from dataharbour.jobs.declared import JobSpec, breaches_of, check_document
 from dataharbour.jobs.definitions import Definition
 from dataharbour.jobs.mirror import is_mirror, mirror_text
 from dataharbour.jobs.secrets import check_definition
@@ -155,18 +155,19 @@ def _put(
     caller.check_may_operate("change jobs")
     if not caller.may_read(dag_of(name)):
         raise no_such_job(name)
-    document = _checked(services, name, read_document(body, content_type))
+    spec = _checked(services, name, read_document(body, content_type))
 
     def judge(current: Definition | None) -> None:
         _refuse_files(services.settings, name, current)
         tag = None if current is None else etag_of(current)
         check_change(f"The job {name}", tag, if_match=if_match, if_none=if_none_match)
-        check_document(name, document, beside=services.jobs().jobs.values())
+        check_document(name, spec.document, beside=services.jobs().jobs.values())
 
     stored, is_new = services.definitions.put(
-        name, document, judge=judge, user=caller.name, now=services.now()
+        name, spec.document, judge=judge, user=caller.name, now=services.now()
     )
-    job = described(request, services.catalog(), name)
+    # Of what was stored: by now another may have changed or deleted it.
+    job = job_resource(spec, stored_origin(stored), mount=request.scope.get("root_path", ""))
     headers = {"ETag": etag_of(stored)}
     if is_new:
         headers["Location"] = job.links["self"]
@@ -175,8 +176,8 @@ def _put(
     )
 
 
-def _checked(services: Services, name: str, document: Any) -> dict[str, Any]:
-    """The document, once everything is right about it that can be known now."""
+def _checked(services: Services, name: str, document: Any) -> JobSpec:
+    """What a document declares, once everything is right about it that can be known now."""
     breaches = breaches_of(document)
     if breaches:
         place, rule = breaches[0]
@@ -191,7 +192,7 @@ def _checked(services: Services, name: str, document: Any) -> dict[str, Any]:
     services.application(spec.application)
     if yaml.safe_load(mirror_text(document, version=0)) != document:
         raise InvalidRequest("The document holds text that YAML cannot keep.", "Leave it out.")
-    return dict(document)
+    return spec
 
 
 def _refuse_files(settings: Settings, name: str, current: Definition | None) -> None:
