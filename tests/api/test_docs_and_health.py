@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +87,27 @@ def test_readyz_is_about_the_database(server, offline):
     with offline.client(None) as anybody:
         answer = anybody.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_notebooks_are_looked_at_once_in_a_while_however_many_ask(serve, settings, database):
+    with socket.create_server(("127.0.0.1", 0)) as lab:
+        lab.settimeout(0.3)
+        url = f"http://127.0.0.1:{lab.getsockname()[1]}/notebooks"
+        running = serve(replace(settings, notebooks_url=url), lambda: database)
+        with running as server, server.client(None) as anybody:
+            told = {anybody.get("/health").json()["services"]["notebooks"] for _ in range(5)}
+        lab.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            lab.accept()
+    assert told == {"healthy"}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1"])
+def test_an_address_of_notebooks_that_is_none_is_down(serve, settings, database, url):
+    running = serve(replace(settings, notebooks_url=url), lambda: database)
+    with running as server, server.client(None) as anybody:
+        answer = anybody.get("/health")
+    assert (answer.status_code, answer.json()["services"]["notebooks"]) == (200, "down")
 
 
 def test_health_is_always_200_and_never_healthy_by_guess(server, offline):

@@ -1,7 +1,8 @@
 import pytest
 
-from dataharbour.api.database import ANSWER_TTL_S, CONNINFO_TTL_S, Database
+from dataharbour.api.database import CONNINFO_TTL_S, Database
 from dataharbour.api.problems import NotConfigured
+from dataharbour.api.remembered import ANSWER_TTL_S
 from dataharbour.errors import ConfigError, Unavailable
 
 NOWHERE = "host=127.0.0.1 port=1 dbname=x user=y"

@@ -15,11 +15,11 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from dataharbour.api.problems import NotConfigured
+from dataharbour.api.remembered import Remembered
 from dataharbour.db.engine import Connection, connect
 from dataharbour.errors import ConfigError, Unavailable
 
 CONNINFO_TTL_S = 30.0
-ANSWER_TTL_S = 2.0
 MAX_IDLE = 8
 MAX_IDLE_S = 60.0
 
@@ -37,9 +37,8 @@ class Database:
     ) -> None:
         self._find_conninfo = find_conninfo
         self._clock = clock
-        self._asking = threading.Lock()
         self._conninfo: tuple[str, float] | None = None
-        self._answered: tuple[bool, float] | None = None
+        self._answers = Remembered(self._try, clock=clock)
         self._lending = threading.Lock()
         self._idle: list[tuple[Connection, str, float]] = []  # newest last
 
@@ -79,10 +78,7 @@ class Database:
 
     def answers(self) -> bool:
         """Whether the database does a little work. Asked at most every 2 s, however many ask."""
-        with self._asking:
-            if self._answered is None or self._clock() - self._answered[1] > ANSWER_TTL_S:
-                self._answered = (self._try(), self._clock())
-            return self._answered[0]
+        return self._answers()
 
     def close(self) -> None:
         """Close what is idle."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -19,6 +21,7 @@ from dataharbour.api.database import Database
 from dataharbour.api.places import Places
 from dataharbour.api.problems import NotConfigured
 from dataharbour.api.queues import NotAsked, Queues, queues_of
+from dataharbour.api.remembered import Remembered
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import Application, resolve_application
 from dataharbour.jobs.clusters import Cluster
@@ -28,6 +31,19 @@ from dataharbour.jobs.model import Run
 from dataharbour.jobs.queueing import Queue
 from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
+
+CONNECT_TIMEOUT_S = 0.5
+
+
+def takes_connections(url: str) -> bool:
+    """Whether somebody listens at the host and port of a URL."""
+    try:
+        place = urlsplit(url)
+        address = (place.hostname or "", place.port or 80)
+        socket.create_connection(address, CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError):  # nobody, or it is no address at all
+        return False
+    return True
 
 
 def utc_now() -> datetime:
@@ -75,6 +91,11 @@ class Services:
     def streams(self) -> Places:
         """Who reads event streams of this process."""
         return Places()
+
+    @cached_property
+    def notebooks_answer(self) -> Remembered[bool]:
+        """Whether JupyterLab takes connections. Asked at most every 2 s, however many ask."""
+        return Remembered(lambda: takes_connections(self.settings.notebooks_url or ""))
 
     @cached_property
     def changes(self) -> Changes:

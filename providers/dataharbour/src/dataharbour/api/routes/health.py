@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -16,8 +14,6 @@ from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Unavailable
 
 Word = Literal["healthy", "degraded", "down", "unknown", "off"]
-
-_PATIENCE_S = 0.5
 
 WORST_FIRST: tuple[Word, ...] = ("down", "degraded", "unknown", "healthy")
 
@@ -69,12 +65,7 @@ def _notebooks(services: Services) -> Word:
         return "unknown"
     if url is None:
         return "off"
-    place = urlsplit(url)
-    try:
-        socket.create_connection((place.hostname or "", place.port or 80), _PATIENCE_S).close()
-    except OSError:
-        return "down"
-    return "healthy"
+    return "healthy" if services.notebooks_answer() else "down"
 
 
 def overall(words: dict[str, Word]) -> Word:
