@@ -13,6 +13,7 @@ import pytest
 from dataharbour.errors import (
     ApplicationNotFound,
     ConfigError,
+    Conflict,
     ConfNotAllowed,
     JobFailed,
     SecretInRequest,
@@ -23,7 +24,15 @@ from dataharbour.jobs.backends.launch import LakeEndpoint, NotSubmitted
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
-from dataharbour.jobs.model import Detail, FailureClass, Occasion, Output, Run, RunRequest
+from dataharbour.jobs.model import (
+    AttemptState,
+    Detail,
+    FailureClass,
+    Occasion,
+    Output,
+    Run,
+    RunRequest,
+)
 from dataharbour.jobs.outcomes import Outcome
 from dataharbour.jobs.stopping import BY_AIRFLOW
 from dataharbour.jobs.store import RunStore
@@ -388,6 +397,15 @@ def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping, attempts):
     assert site.store.wait(run.id, timeout_s=0).ended
 
 
+def test_a_task_that_runs_out_of_time_before_it_has_a_driver_ends_its_run(site, sleeping):
+    run = open_run(site, sleeping, caller=CALLER)
+    stopping.time_out(
+        site.store, run.id, backend_of=site.backend_of, within_s=1, clears=0, clock=site.clock
+    )
+    ended = site.store.get(run.id)
+    assert (ended.detail, ended.attempt) == (Detail.TIMED_OUT, 0)
+
+
 # --- the task comes again -----------------------------------------------------------------------
 
 
@@ -507,3 +525,95 @@ def test_a_place_that_took_no_driver_is_asked_again_by_the_next_try(installation
     done = carry_out(site, request)
     assert (done.run.detail, done.run.attempt) == (Detail.SUCCEEDED, 2)
     assert starts(installation) == 1
+
+
+def test_a_place_that_took_no_driver_uses_up_no_retry(installation):
+    site = site_of(installation, Away())
+    app = installation.application("raise MemoryError")
+    request = RunRequest(application=app, backend="local")
+    twice = replace(CALLER, attempts=2)
+    with pytest.raises(Unavailable, match="Nobody answers"):
+        carry_out(site, request, caller=twice)
+    second, third = (carry_out(site, request, caller=twice) for _ in range(2))
+    assert (second.run.attempt, second.goes_on) == (2, True)
+    assert (third.run.attempt, third.goes_on) == (3, False)
+
+
+class WithoutPage(PlainBackend):
+    """A place that is asked for the address of a driver's page, and breaks."""
+
+    def ui_url(self, external_id):
+        raise OSError("no answer")
+
+
+def test_a_driver_whose_page_cannot_be_told_is_known_all_the_same(installation):
+    site = site_of(installation, WithoutPage())
+    done = carry_out(site, sales_request(installation))
+    assert done.run.detail is Detail.SUCCEEDED
+    [attempt] = site.store.attempts(done.run.id)
+    assert attempt.external_id is not None
+
+
+# --- the task is late ---------------------------------------------------------------------------
+
+
+def conclude(site: Site, run: Run, attempt: AttemptState, why: Outcome) -> execute.Conclusion:
+    with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
+        return execute.conclude(site, run, attempt, why, caller=CALLER, gate=gate)
+
+
+def test_a_driver_that_came_after_it_was_waited_for_goes_on(site, sleeping):
+    run = started(site, sleeping)
+    before = replace(site.store.wait(run.id, timeout_s=0), observed=Detail.SUBMITTED)
+    with pytest.raises(execute.DriverCame, match="came late"):
+        conclude(site, run, before, Outcome.UNCLAIMED)
+    now = site.store.wait(run.id, timeout_s=0)
+    assert (now.observed, site.store.get(run.id).detail) == (Detail.RUNNING, Detail.RUNNING)
+    stopping.cancel(site.store, run.id, within_s=5, clock=site.clock)
+
+
+@pytest.mark.parametrize("why", [Outcome.UNCLAIMED, Outcome.LAPSED])
+def test_a_driver_that_has_succeeded_after_it_was_waited_for_is_not_started_again(
+    site, installation, why
+):
+    request = sales_request(installation)
+    run = open_run(site, request, caller=CALLER)
+    before = begin(site, run)
+    assert site.store.wait(run.id, timeout_s=15).ended
+    done = conclude(site, run, before, why)
+    assert done.run.detail is Detail.SUCCEEDED
+    assert (starts(installation), sales(installation)) == (1, [0, 1, 2])
+
+
+class Silent(PlainBackend):
+    """A place whose drivers never come."""
+
+    def submit(self, context):
+        return f"elsewhere:{context.grant.number}:1"
+
+
+@pytest.mark.parametrize(
+    ("observed", "why"),
+    [
+        (Detail.SUBMITTED, Outcome.UNCLAIMED),
+        (Detail.RUNNING, Outcome.LAPSED),
+        (Detail.RUNNING, Outcome.OVERDUE),
+        (Detail.FAILED, Outcome.ENDED),
+        (Detail.LOST, Outcome.ENDED),
+        (Detail.SUCCEEDED, Outcome.ENDED),
+    ],
+)
+def test_a_task_that_wakes_up_beside_a_newer_attempt_leaves_the_run_alone(
+    installation, observed, why
+):
+    site = site_of(installation, Silent())
+    request = sales_request(installation)
+    run = open_run(site, request, caller=CALLER)
+    older = replace(begin(site, run), observed=observed)
+    site.store.finish(run.id, detail=Detail.RETRY_WAIT, now=site.clock())
+    newer = begin(site, open_run(site, request, caller=CALLER))
+    before = site.store.get(run.id)
+    with pytest.raises(Conflict, match="at attempt 2, not 1"):
+        conclude(site, before, older, why)
+    assert site.store.get(run.id) == before
+    assert site.store.attempt_state(newer.attempt_id) == newer

@@ -238,7 +238,7 @@ def test_the_root_cause_stays_the_first_line():
 )
 def test_what_a_repetition_cannot_mend_is_not_repeated(failure_class, repeated):
     failed = Failure(failure_class, "it failed")
-    assert goes_on(failed, Outcome.ENDED, attempt=1, attempts=2, may_retry=True) is repeated
+    assert goes_on(failed, Outcome.ENDED, starts=1, attempts=2, may_retry=True) is repeated
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
@@ -246,7 +246,7 @@ def test_a_job_may_have_its_own_errors_repeated_and_nothing_else(failure_class):
     again = goes_on(
         Failure(failure_class, "it failed"),
         Outcome.ENDED,
-        attempt=1,
+        starts=1,
         attempts=2,
         may_retry=True,
         retry_on=[failure_class],
@@ -256,14 +256,15 @@ def test_a_job_may_have_its_own_errors_repeated_and_nothing_else(failure_class):
 
 def test_user_code_starts_no_more_often_than_the_job_says():
     for number, attempts in product(range(1, 5), range(1, 5)):
-        again = goes_on(LOST, Outcome.ENDED, attempt=number, attempts=attempts, may_retry=True)
+        again = goes_on(LOST, Outcome.ENDED, starts=number, attempts=attempts, may_retry=True)
         assert again is (number < attempts)
 
 
 def test_an_attempt_without_user_code_does_not_count():
-    assert goes_on(LOST, Outcome.UNCLAIMED, attempt=1, attempts=1, may_retry=True)
+    for why in (Outcome.UNCLAIMED, Outcome.ENDED):  # ended: it was given up by an earlier try
+        assert goes_on(LOST, why, starts=0, attempts=1, may_retry=True)
 
 
 @pytest.mark.parametrize("why", Outcome)
 def test_nothing_goes_on_when_airflow_does_not_come_again(why):
-    assert not goes_on(LOST, why, attempt=1, attempts=9, may_retry=False)
+    assert not goes_on(LOST, why, starts=1, attempts=9, may_retry=False)

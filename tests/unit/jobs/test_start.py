@@ -8,6 +8,7 @@ import stat
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -144,6 +145,22 @@ def test_local_hands_the_lakes_keys_to_its_spark_alone(context, tmp_path, monkey
     assert "spark.driver.memory=1g" in command
     assert not any("spark.driver.cores" in part for part in command)
     assert command[-2:] == ["--x", "a b"]
+
+
+def test_a_driver_that_was_started_does_without_the_archive_of_classes(
+    context, monkeypatch, caplog
+):
+    local = "dataharbour.jobs.backends.local"
+
+    def no_room(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    wanted = SimpleNamespace(flags=lambda: "", is_wanted=lambda: True)
+    monkeypatch.setattr(f"{local}.ClassArchive.of", lambda *_, **__: wanted)
+    monkeypatch.setattr(f"{local}.start_driver", lambda context, **_: "id")
+    monkeypatch.setattr(f"{local}.make_in_background", no_room)
+    assert LocalBackend().submit(context) == "id"
+    assert "No space left" in caplog.text
 
 
 def test_the_drivers_database_file_is_read_or_told(context):

@@ -32,6 +32,7 @@ from dataharbour.jobs.model import (
     State,
     request_of,
 )
+from dataharbour.jobs.outcomes import UNCLAIMED
 from dataharbour.jobs.store import RunStore
 
 from .conftest import NOW
@@ -312,6 +313,57 @@ def test_a_driver_that_was_given_up_before_its_claim_never_claims(store, driver)
     grant = store.start_attempt(run.id, backend="local", now=NOW)
     store.give_up(run.id, now=LATER)
     assert driver("claim", grant, "h") is False
+
+
+def test_a_driver_that_came_after_all_is_not_given_up_as_one_that_never_did(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    assert driver("claim", grant, "h")
+    assert not store.give_up(run.id, attempt=1, only_if=UNCLAIMED, now=LATER)
+    assert driver("finish", grant, "SUCCEEDED", 0, None, None)
+    assert not store.give_up(run.id, only_if=[Detail.RUNNING], now=LATER)
+    assert store.attempt_state(grant.attempt_id).observed is Detail.SUCCEEDED
+
+
+def test_a_driver_that_never_came_is_given_up(store, driver):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    assert store.give_up(run.id, attempt=1, only_if=UNCLAIMED, now=LATER)
+    assert driver("claim", grant, "h") is False
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store, run: store.finalizing(run, LATER, attempt=1),
+        lambda store, run: store.lost(run, attempt=1, now=LATER),
+        lambda store, run: store.finish(run, detail=Detail.FAILED, attempt=1, now=LATER),
+        lambda store, run: store.finish(run, detail=Detail.RETRY_WAIT, attempt=1, now=LATER),
+        lambda store, run: store.stop_driver(run, attempt=1, now=LATER),
+        lambda store, run: store.give_up(run, attempt=1, now=LATER),
+    ],
+    ids=["finalizing", "lost", "finish", "retry", "stop_driver", "give_up"],
+)
+def test_who_has_judged_an_older_attempt_changes_nothing(store, driver, act):
+    run = open_run(store)
+    store.start_attempt(run.id, backend="local", now=NOW)
+    newer = store.start_attempt(run.id, backend="local", now=NOW)
+    assert driver("claim", newer, "h")
+    before = store.get(run.id)
+    with pytest.raises(Conflict, match="at attempt 2, not 1"):
+        act(store, run.id)
+    assert store.get(run.id) == before
+    assert driver("renew", newer) == "SUCCEEDED"
+
+
+def test_the_page_of_a_driver_may_be_told_later(store):
+    run = open_run(store)
+    grant = store.start_attempt(run.id, backend="local", now=NOW)
+    store.submitted(grant.attempt_id, external_id="h:1:2", now=NOW)
+    store.submitted(grant.attempt_id, external_id="h:1:2", ui_url="http://h:4040", now=LATER)
+    state = store.attempt_state(grant.attempt_id)
+    assert (state.external_id, state.ui_url) == ("h:1:2", "http://h:4040")
+    assert store.attempts(run.id)[0].submitted_at == NOW
 
 
 def test_a_driver_that_claims_before_the_submitter_comes_back_is_running(store, driver):

@@ -12,6 +12,7 @@ from airflow.sdk.execution_time import task_runner
 
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.model import Detail, FailureClass, RunRequest
+from dataharbour.jobs.outcomes import Outcome
 from dataharbour.operators.spark_job import SparkJobOperator
 from dataharbour.testing.runs import sales, sales_request, starts
 from dataharbour.triggers.task_state import task_state
@@ -259,6 +260,17 @@ def test_a_failure_in_the_triggerer_reads_the_same(installation, run_dag, task_l
     done = run_dag("spark_job", task={"in_place_s": 0}, application=app, backend="local")
     assert (done.state, done.tries) == ("failed", 1)
     assert task_log()[-1].endswith("is FAILED (USER_ERROR): ValueError: late")
+
+
+def test_a_driver_that_came_late_is_waited_for_in_the_triggerer(installation, run_dag, monkeypatch):
+    def given_up_too_early(attempt, **_):
+        return Outcome.UNCLAIMED if attempt.observed is Detail.RUNNING else None
+
+    monkeypatch.setattr("dataharbour.jobs.follow.outcome", given_up_too_early)
+    app = installation.application("import time; time.sleep(2)")
+    done = run_dag("spark_job", application=app, backend="local")
+    assert (done.state, done.tries) == ("success", 1)
+    assert only_run(installation).attempt == 1
 
 
 def kill_when_it_runs(installation, told):

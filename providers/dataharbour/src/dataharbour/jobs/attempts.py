@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -117,12 +117,22 @@ def start(
     )
 
 
-def give_up(connection: AnyConnection, run_id: UUID, *, now: datetime) -> None:
+def give_up(
+    connection: AnyConnection,
+    run_id: UUID,
+    *,
+    attempt: int | None,
+    only_if: Collection[Detail],
+    now: datetime,
+) -> bool:
     """See `RunStore.give_up`."""
-    lock_run(connection, run_id)
+    run = lock_run(connection, run_id, attempt=attempt)  # drivers lock it, too
+    if only_if and _observed(connection, run) not in only_if:
+        return False
     values = {"run_id": run_id, "now": now}
     connection.execute(statement("run_fenced"), values)
     connection.execute(statement("attempts_given_up"), values)
+    return True
 
 
 def submitted(
@@ -198,6 +208,13 @@ def _refuse_live_driver(connection: AnyConnection, run: Run) -> None:
             f"lease until {row['lease_until']:%H:%M:%S} UTC).",
             "Wait for its end, or cancel the run.",
         )
+
+
+def _observed(connection: AnyConnection, run: Run) -> Detail | None:
+    """The state of the newest attempt of a run."""
+    query = "select state from public.attempt where run_id = %s and number = %s"
+    row = fetch_one(connection, query, [run.id, run.attempt])
+    return None if row is None else Detail(row["state"])
 
 
 def _run_of(connection: AnyConnection, attempt_id: UUID) -> UUID:

@@ -22,17 +22,19 @@ from dataharbour.jobs.transitions import lock_run, move_run, set_columns
 _BEFORE_DRIVER = (Detail.ACCEPTED, Detail.QUEUED, Detail.RETRY_WAIT)
 
 
-def finalizing(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
+def finalizing(
+    connection: AnyConnection, run_id: UUID, *, attempt: int | None, now: datetime
+) -> Run:
     """See `RunStore.finalizing`."""
-    run = lock_run(connection, run_id)
+    run = lock_run(connection, run_id, attempt=attempt)
     if run.detail is Detail.FINALIZING:  # the operator came back after a crash
         return run
     return move_run(connection, run, Detail.FINALIZING, now=now)
 
 
-def lost(connection: AnyConnection, run_id: UUID, *, now: datetime) -> Run:
+def lost(connection: AnyConnection, run_id: UUID, *, attempt: int | None, now: datetime) -> Run:
     """See `RunStore.lost`."""
-    run = lock_run(connection, run_id)
+    run = lock_run(connection, run_id, attempt=attempt)
     return run if run.detail is Detail.LOST else move_run(connection, run, Detail.LOST, now=now)
 
 
@@ -45,13 +47,14 @@ def finish(
     result: Mapping[str, Any] | None,
     clears: int | None,
     retry_at: datetime | None,
+    attempt: int | None,
     now: datetime,
 ) -> Run:
     """See `RunStore.finish`."""
     is_end = terminal(detail)
     if not is_end and detail is not Detail.RETRY_WAIT:
         raise ValueError(f"a run does not finish as {detail}")
-    run = lock_run(connection, run_id)
+    run = lock_run(connection, run_id, attempt=attempt)
     if run.detail is detail:
         told = is_end and clears is not None
         return set_columns(connection, run, clears=clears) if told else run
@@ -126,8 +129,10 @@ def check_version(run: Run, version: int | None) -> None:
         )
 
 
-def stop_driver(connection: AnyConnection, run_id: UUID, *, now: datetime) -> None:
+def stop_driver(
+    connection: AnyConnection, run_id: UUID, *, attempt: int | None, now: datetime
+) -> None:
     """See `RunStore.stop_driver`."""
-    run = lock_run(connection, run_id)
+    run = lock_run(connection, run_id, attempt=attempt)
     if not terminal(run.detail):
         set_columns(connection, run, desired=Desired.CANCELLED, changed_at=now)

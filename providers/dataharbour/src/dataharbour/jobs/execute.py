@@ -52,6 +52,7 @@ from dataharbour.jobs.model import (
 from dataharbour.jobs.notebooks import check_notebook
 from dataharbour.jobs.outcomes import (
     STOP_WITHIN_S,
+    UNCLAIMED,
     Outcome,
     Step,
     failure_of,
@@ -87,6 +88,21 @@ class Site:
     lake: LakeEndpoint
     backend_of: BackendOf
     clock: Callable[[], datetime]
+
+
+class DriverCame(Unavailable):
+    """A driver that was waited for in vain has come after all: there is nothing to conclude yet.
+
+    Attributes:
+        attempt: as it is now.
+    """
+
+    def __init__(self, attempt: AttemptState) -> None:
+        super().__init__(
+            f"The driver of attempt {attempt.number} came late; it runs.",
+            "Wait for its end; the next try of the task takes it up.",
+        )
+        self.attempt = attempt
 
 
 @dataclass(frozen=True)
@@ -165,13 +181,13 @@ def refuse(site: Site, error: DataHarbourError, *, caller: Caller) -> None:
     run = run_of_task(site.store, caller)
     if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
         reason = Failure(FailureClass.CONFIG, str(error))
-        _finish(site, run, Detail.FAILED, reason, caller=caller)
+        _finish(site, run, run.attempt, Detail.FAILED, reason, caller=caller)
 
 
 def skip(site: Site, run: Run, busy: JobBusy, *, caller: Caller) -> Run:
     """End a run that shall not wait until others of its job have ended."""
     reason = Failure(FailureClass.CANCELLED, busy.problem)
-    return _finish(site, run, Detail.SKIPPED, reason, caller=caller).run
+    return _finish(site, run, run.attempt, Detail.SKIPPED, reason, caller=caller).run
 
 
 def conclude(
@@ -188,16 +204,24 @@ def conclude(
         gate: checks the staged outputs.
 
     Raises:
+        DriverCame: it is not over: wait on.
+        Conflict: the run is at another attempt by now, which another try of the task
+            sees to; this one has changed nothing.
         Unavailable: something did not answer; the task may be repeated.
     """
     if why is Outcome.LAPSED:
         attempt, why = _last_word(site, run, attempt)
     elif why is Outcome.OVERDUE:
         end_driver(
-            site.store, run, backend_of=site.backend_of, within_s=STOP_WITHIN_S, clock=site.clock
+            site.store,
+            run,
+            attempt.number,
+            backend_of=site.backend_of,
+            within_s=STOP_WITHIN_S,
+            clock=site.clock,
         )
     if why in (Outcome.LAPSED, Outcome.UNCLAIMED):
-        give_up(site.store, run, attempt, backend_of=site.backend_of, now=site.clock())
+        attempt, why = _give_up(site, run, attempt, why)
     failed = failure_of(attempt, why)
     if failed is None:
         return _publish(site, run, attempt, caller=caller, gate=gate)
@@ -205,7 +229,7 @@ def conclude(
     if goes_on(
         reason,
         why,
-        attempt=attempt.number,
+        starts=sum(a.claimed_at is not None for a in site.store.attempts(run.id)),
         attempts=caller.attempts,
         may_retry=caller.may_retry,
         retry_on=caller.retry_on,
@@ -254,29 +278,39 @@ def _start(site: Site, run: Run, at_most: int | None) -> AttemptState:
         grant = site.store.start_attempt(
             run.id, backend=run.backend, at_most=at_most, now=site.clock()
         )
-        external_id = backend.submit(_launch_context(site, run, request, application, grant))
+        context = _launch_context(site, run, request, application, grant)
     except JobBusy:
         raise
     except Conflict as error:
         raise _ended(site.store.get(run.id)) from error
+    try:
+        external_id = backend.submit(context)
     except NotSubmitted as error:
-        _nobody_took(site, run, error)
+        _nobody_took(site, run, grant, error)
         raise
-    site.store.submitted(
-        grant.attempt_id,
-        external_id=external_id,
-        ui_url=backend.ui_url(external_id),
-        now=site.clock(),
-    )
+    site.store.submitted(grant.attempt_id, external_id=external_id, now=site.clock())
+    ui_url = None
+    with suppress(Exception):  # the driver is there, whether its page can be told or not
+        ui_url = backend.ui_url(external_id)
+    if ui_url is not None:
+        site.store.submitted(
+            grant.attempt_id, external_id=external_id, ui_url=ui_url, now=site.clock()
+        )
     return site.store.attempt_state(grant.attempt_id)
 
 
-def _nobody_took(site: Site, run: Run, error: NotSubmitted) -> None:
+def _nobody_took(site: Site, run: Run, grant: AttemptGrant, error: NotSubmitted) -> None:
     """The attempt has no driver: the task's next try shall not wait for one, but start another."""
-    site.store.give_up(run.id, now=site.clock())
     reason = Failure(FailureClass.INFRA, error.problem)
-    with suppress(Conflict):  # it was cancelled meanwhile
-        site.store.finish(run.id, detail=Detail.RETRY_WAIT, failure=reason, now=site.clock())
+    with suppress(Conflict):  # it was cancelled meanwhile, or is at another attempt
+        site.store.give_up(run.id, attempt=grant.number, now=site.clock())
+        site.store.finish(
+            run.id,
+            detail=Detail.RETRY_WAIT,
+            failure=reason,
+            attempt=grant.number,
+            now=site.clock(),
+        )
 
 
 def _launch_context(
@@ -319,7 +353,7 @@ def _application(site: Site, name: str) -> Application:
 
 def _last_word(site: Site, run: Run, attempt: AttemptState) -> tuple[AttemptState, Outcome]:
     """A driver whose lease is over is LOST, unless it only waits for the database to listen."""
-    site.store.lost(attempt.run_id, now=site.clock())
+    site.store.lost(attempt.run_id, attempt=attempt.number, now=site.clock())
     backend = site.backend_of(run.backend)
     for _ in range(LAST_WORD_LOOKS):
         attempt = site.store.attempt_state(attempt.attempt_id)
@@ -331,11 +365,26 @@ def _last_word(site: Site, run: Run, attempt: AttemptState) -> tuple[AttemptStat
     return attempt, Outcome.LAPSED
 
 
+def _give_up(
+    site: Site, run: Run, attempt: AttemptState, why: Outcome
+) -> tuple[AttemptState, Outcome]:
+    """Fence a driver off, unless it has come, or has ended, since it was looked at."""
+    still = UNCLAIMED if why is Outcome.UNCLAIMED else UNCLAIMED | {Detail.RUNNING}
+    if give_up(
+        site.store, run, attempt, only_if=still, backend_of=site.backend_of, now=site.clock()
+    ):
+        return attempt, why
+    attempt = site.store.attempt_state(attempt.attempt_id)
+    if not attempt.ended:
+        raise DriverCame(attempt)
+    return attempt, Outcome.ENDED
+
+
 def _publish(
     site: Site, run: Run, attempt: AttemptState, *, caller: Caller, gate: Gate
 ) -> Conclusion:
     """Check the staged outputs, make them the tables' content, end the run."""
-    site.store.finalizing(run.id, site.clock())
+    site.store.finalizing(run.id, site.clock(), attempt=attempt.number)
     try:
         result = finalize(
             site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
@@ -352,7 +401,12 @@ def _publish(
             _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
         raise
     done = site.store.finish(
-        run.id, detail=Detail.SUCCEEDED, result=result, clears=caller.clears, now=site.clock()
+        run.id,
+        detail=Detail.SUCCEEDED,
+        result=result,
+        clears=caller.clears,
+        attempt=attempt.number,
+        now=site.clock(),
     )
     return Conclusion(done, None)
 
@@ -361,12 +415,19 @@ def _fail(
     site: Site, run: Run, attempt: AttemptState, detail: Detail, reason: Failure, *, caller: Caller
 ) -> Conclusion:
     """End the run, or this try of it, and then remove what the attempt staged."""
-    concluded = _finish(site, run, detail, reason, caller=caller)
+    concluded = _finish(site, run, attempt.number, detail, reason, caller=caller)
     discard(run, attempt.attempt_id, lake=site.lake)
     return concluded
 
 
-def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Caller) -> Conclusion:
+def _finish(
+    site: Site, run: Run, attempt: int, detail: Detail, reason: Failure, *, caller: Caller
+) -> Conclusion:
+    """End the run, or this try of it.
+
+    Raises:
+        Conflict: it is at another attempt by now.
+    """
     now = site.clock()
     delay = timedelta(seconds=caller.retry_delay_s.get(reason.failure_class, 0))
     try:
@@ -376,6 +437,7 @@ def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Ca
             failure=reason,
             clears=caller.clears,
             retry_at=now + delay if detail is Detail.RETRY_WAIT else None,
+            attempt=attempt,
             now=now,
         )
     except Conflict:  # it was ended by somebody else, or shall be cancelled by now
@@ -385,6 +447,7 @@ def _finish(site: Site, run: Run, detail: Detail, reason: Failure, *, caller: Ca
             detail=found if terminal(found) else Detail.CANCELLED,
             failure=CANCELLED,
             clears=caller.clears,
+            attempt=attempt,
             now=site.clock(),
         )
     return Conclusion(ended, reason)

@@ -28,7 +28,7 @@ RETRIED = frozenset({FailureClass.OUT_OF_MEMORY, FailureClass.INFRA, FailureClas
 MAY_BE_RETRIED = RETRIED | {FailureClass.USER_ERROR}
 
 _NO_DRIVER = frozenset({Detail.ACCEPTED, Detail.QUEUED, Detail.RETRY_WAIT})
-_UNCLAIMED = frozenset({Detail.SUBMITTING, Detail.SUBMITTED})
+UNCLAIMED = frozenset({Detail.SUBMITTING, Detail.SUBMITTED})
 
 
 class Step(StrEnum):
@@ -101,7 +101,7 @@ def outcome(
         return Outcome.ENDED
     if attempt.lapsed:
         return Outcome.LAPSED
-    if attempt.observed in _UNCLAIMED:
+    if attempt.observed in UNCLAIMED:
         never = alive is False and attempt.observed is Detail.SUBMITTED
         return Outcome.UNCLAIMED if never or now >= patience.claim_by else None
     if patience.end_by is not None and now >= patience.end_by:
@@ -139,7 +139,7 @@ def goes_on(
     failed: Failure,
     why: Outcome,
     *,
-    attempt: int,
+    starts: int,
     attempts: int,
     may_retry: bool,
     retry_on: Collection[FailureClass] = (),
@@ -149,7 +149,7 @@ def goes_on(
     Args:
         failed: why this one ended.
         why: how its end was seen.
-        attempt: its number, from 1.
+        starts: how many drivers of the run have been given the right to start it so far.
         attempts: how many times the user's code may be started.
         may_retry: whether Airflow will run the task again.
         retry_on: classes that are tried again besides `RETRIED`.
@@ -158,7 +158,7 @@ def goes_on(
         return False
     if why is Outcome.OVERDUE:  # to stop its driver, the run itself was given up
         return False
-    return why is Outcome.UNCLAIMED or attempt < attempts  # unclaimed: no user code has run
+    return starts < attempts
 
 
 def _reason(failure_class: FailureClass, message: str) -> Failure:

@@ -107,11 +107,12 @@ def _carry_out(
         if found is Verdict.QUEUE:
             store.queued(run.id, now=clock())
             return True
-        if run.attempt:
-            end_driver(store, run, backend_of=backend_of, within_s=END_WITHIN_S, clock=clock)
+        end_driver(
+            store, run, run.attempt, backend_of=backend_of, within_s=END_WITHIN_S, clock=clock
+        )
         if not terminal(store.get(run.id).detail):
             detail, reason = _END[found]
-            store.finish(run.id, detail=detail, failure=reason, now=clock())
+            store.finish(run.id, detail=detail, failure=reason, attempt=run.attempt, now=clock())
     except Conflict:
         return False
     return True

@@ -6,7 +6,7 @@ report no more), and then killed where it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -44,7 +44,13 @@ def cancel(store: RunStore, run_id: UUID, *, within_s: float, clock: Clock) -> b
     attempt = store.wait(run_id, timeout_s=within_s)
     gone = attempt.ended or attempt.lapsed
     if gone:
-        store.finish(run_id, detail=Detail.CANCELLED, failure=CANCELLED, now=clock())
+        store.finish(
+            run_id,
+            detail=Detail.CANCELLED,
+            failure=CANCELLED,
+            attempt=attempt.number,
+            now=clock(),
+        )
     return gone
 
 
@@ -58,9 +64,17 @@ def time_out(
     clock: Clock,
 ) -> None:
     """End a run whose task has run longer than Airflow allows it to (`execution_timeout`)."""
-    end_driver(store, store.get(run_id), backend_of=backend_of, within_s=within_s, clock=clock)
+    run = store.get(run_id)
+    end_driver(store, run, run.attempt, backend_of=backend_of, within_s=within_s, clock=clock)
     reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
-    store.finish(run_id, detail=Detail.TIMED_OUT, failure=reason, clears=clears, now=clock())
+    store.finish(
+        run_id,
+        detail=Detail.TIMED_OUT,
+        failure=reason,
+        clears=clears,
+        attempt=run.attempt,
+        now=clock(),
+    )
 
 
 def abandon(
@@ -70,27 +84,72 @@ def abandon(
     run = run_of_task(store, caller)
     if run is None or terminal(run.detail):
         return
-    if run.attempt:
-        end_driver(store, run, backend_of=backend_of, within_s=ABANDON_WITHIN_S, clock=clock)
+    end_driver(
+        store, run, run.attempt, backend_of=backend_of, within_s=ABANDON_WITHIN_S, clock=clock
+    )
     problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
     reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
-    store.finish(run.id, detail=Detail.FAILED, failure=reason, clears=caller.clears, now=clock())
+    store.finish(
+        run.id,
+        detail=Detail.FAILED,
+        failure=reason,
+        clears=caller.clears,
+        attempt=run.attempt,
+        now=clock(),
+    )
 
 
 def end_driver(
-    store: RunStore, run: Run, *, backend_of: BackendOf, within_s: float, clock: Clock
+    store: RunStore,
+    run: Run,
+    attempt: int,
+    *,
+    backend_of: BackendOf,
+    within_s: float,
+    clock: Clock,
 ) -> None:
-    """Have the newest driver of a run end; one that does not is given up."""
-    store.stop_driver(run.id, now=clock())
-    attempt = store.wait(run.id, timeout_s=within_s)
-    if not attempt.ended:
-        give_up(store, run, attempt, backend_of=backend_of, now=clock())
+    """Have the driver of an attempt end; one that does not is given up.
+
+    Args:
+        store: where the run is.
+        run: the run.
+        attempt: the attempt's number; 0: the run has none yet, and there is nothing to do.
+        backend_of: the backend of a name.
+        within_s: how long to wait for the driver's end.
+        clock: the present.
+
+    Raises:
+        Conflict: the run is at another attempt by now.
+    """
+    if not attempt:
+        return
+    store.stop_driver(run.id, attempt=attempt, now=clock())
+    found = store.wait(run.id, timeout_s=within_s)
+    if not found.ended:
+        give_up(store, run, found, backend_of=backend_of, now=clock())
 
 
 def give_up(
-    store: RunStore, run: Run, attempt: AttemptState, *, backend_of: BackendOf, now: datetime
-) -> None:
-    """See that a driver that is not waited for any more does nothing more."""
-    store.give_up(run.id, now=now)
+    store: RunStore,
+    run: Run,
+    attempt: AttemptState,
+    *,
+    only_if: Collection[Detail] = (),
+    backend_of: BackendOf,
+    now: datetime,
+) -> bool:
+    """See that a driver that is not waited for any more does nothing more.
+
+    With `only_if`, only while its attempt is in one of these states.
+
+    Returns:
+        Whether it was given up.
+
+    Raises:
+        Conflict: the run is at another attempt by now.
+    """
+    if not store.give_up(run.id, attempt=attempt.number, only_if=only_if, now=now):
+        return False
     driver = StartedDriver(attempt.attempt_id, attempt.external_id, run.principal)
     backend_of(run.backend).kill(driver)
+    return True

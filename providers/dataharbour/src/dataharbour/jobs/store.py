@@ -291,15 +291,38 @@ class RunStore:
         with self._connect() as connection:
             return attempts.start(connection, run_id, backend=backend, at_most=at_most, now=now)
 
-    def give_up(self, run_id: UUID, *, now: datetime) -> None:
-        """Fence off the attempts of a run so far: should a driver wake up, it may do no more."""
+    def give_up(
+        self,
+        run_id: UUID,
+        *,
+        attempt: int | None = None,
+        only_if: Collection[Detail] = (),
+        now: datetime,
+    ) -> bool:
+        """Fence off the attempts of a run so far: should a driver wake up, it may do no more.
+
+        Args:
+            run_id: the run.
+            attempt: number of the attempt that is given up; None: the newest.
+            only_if: states in which it is given up; empty: in any.
+            now: aware UTC.
+
+        Returns:
+            Whether it was given up.
+
+        Raises:
+            Conflict: the run is at another attempt by now.
+        """
         with self._connect() as connection:
-            attempts.give_up(connection, run_id, now=now)
+            return attempts.give_up(connection, run_id, attempt=attempt, only_if=only_if, now=now)
 
     def submitted(
         self, attempt_id: UUID, *, external_id: str, ui_url: str | None = None, now: datetime
     ) -> None:
-        """The backend has taken the attempt; the driver may have claimed it meanwhile."""
+        """The backend has taken the attempt; the driver may have claimed it meanwhile.
+
+        May be called again when `ui_url` is known.
+        """
         with self._connect() as connection:
             attempts.submitted(
                 connection, attempt_id, external_id=external_id, ui_url=ui_url, now=now
@@ -324,15 +347,18 @@ class RunStore:
 
     # --- how a run ends -------------------------------------------------------------------
 
-    def finalizing(self, run_id: UUID, now: datetime) -> Run:
+    # `attempt` is the number of the attempt that the caller has judged: a run that is at
+    # another one by now is left alone, by a Conflict. None: whichever it is.
+
+    def finalizing(self, run_id: UUID, now: datetime, *, attempt: int | None = None) -> Run:
         """The driver is done; the outputs are being checked and published."""
         with self._connect() as connection:
-            return ending.finalizing(connection, run_id, now=now)
+            return ending.finalizing(connection, run_id, attempt=attempt, now=now)
 
-    def lost(self, run_id: UUID, *, now: datetime) -> Run:
+    def lost(self, run_id: UUID, *, attempt: int | None = None, now: datetime) -> Run:
         """The driver's lease is over; a sign of life brings the run back to RUNNING."""
         with self._connect() as connection:
-            return ending.lost(connection, run_id, now=now)
+            return ending.lost(connection, run_id, attempt=attempt, now=now)
 
     def finish(
         self,
@@ -343,6 +369,7 @@ class RunStore:
         result: Mapping[str, Any] | None = None,
         clears: int | None = None,
         retry_at: datetime | None = None,
+        attempt: int | None = None,
         now: datetime,
     ) -> Run:
         """End a run (a terminal `detail`), or end this try of it (`RETRY_WAIT`).
@@ -357,10 +384,11 @@ class RunStore:
             clears: how often the DAG run was cleared, from the task that hears
                 of the end by this; None from anybody else.
             retry_at: with RETRY_WAIT, when the next attempt may begin.
+            attempt: number of the attempt that the caller has judged; None: of none.
             now: aware UTC.
 
         Raises:
-            Conflict: the run ended otherwise before.
+            Conflict: the run ended otherwise before, or is at another attempt by now.
         """
         with self._connect() as connection:
             return ending.finish(
@@ -371,6 +399,7 @@ class RunStore:
                 result=result,
                 clears=clears,
                 retry_at=retry_at,
+                attempt=attempt,
                 now=now,
             )
 
@@ -422,10 +451,10 @@ class RunStore:
         with self._connect() as connection:
             connection.execute(statement("deadline_missed"), values)
 
-    def stop_driver(self, run_id: UUID, *, now: datetime) -> None:
+    def stop_driver(self, run_id: UUID, *, attempt: int | None = None, now: datetime) -> None:
         """Have the driver of a run end; how the run ends is for the caller to say."""
         with self._connect() as connection:
-            ending.stop_driver(connection, run_id, now=now)
+            ending.stop_driver(connection, run_id, attempt=attempt, now=now)
 
     @contextmanager
     def publishing(self, attempt_id: UUID) -> Iterator[RightToPublish]:

@@ -25,14 +25,26 @@ def read_run(connection: AnyConnection, run_id: UUID) -> Run:
     return _found(fetch_one(connection, query, [run_id]), run_id)
 
 
-def lock_run(connection: AnyConnection, run_id: UUID) -> Run:
+def lock_run(connection: AnyConnection, run_id: UUID, *, attempt: int | None = None) -> Run:
     """One run, which nobody else changes before this transaction is over.
+
+    Args:
+        connection: of the transaction.
+        run_id: the run.
+        attempt: number of the attempt that the caller has judged; None: of none.
 
     Raises:
         RunNotFound: there is none with that id.
+        Conflict: the run is at another attempt by now.
     """
     query = "select * from public.run where id = %s for update"
-    return _found(fetch_one(connection, query, [run_id]), run_id)
+    run = _found(fetch_one(connection, query, [run_id]), run_id)
+    if attempt not in (None, run.attempt):
+        raise Conflict(
+            f"The run {run_id} is at attempt {run.attempt}, not {attempt} any more.",
+            "Leave it alone: another try of the task carries it on.",
+        )
+    return run
 
 
 def move_run(

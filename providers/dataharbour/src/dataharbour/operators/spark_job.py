@@ -207,7 +207,8 @@ class SparkJobOperator(BaseOperator):
             with Gate.of(run, site.lake, site.settings.include_dir) as gate:
                 with self._group("Driver log, continued"):
                     tail.pull()
-                return self._conclude(context, site, run, attempt, Outcome(event["outcome"]), gate)
+                why = Outcome(event["outcome"])
+                return self._conclude(context, site, run, attempt, why, gate, tail)
 
     def on_kill(self) -> None:
         """The task ran too long, somebody marked or cleared it, or its worker is being stopped.
@@ -330,14 +331,8 @@ class SparkJobOperator(BaseOperator):
         """Wait in place, then in the triggerer."""
         from dataharbour.jobs.finalize import Gate
         from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
-        from dataharbour.jobs.outcomes import patience
 
-        backend = site.backend_of(run.backend)
-        wait = patience(
-            claim_within_s=backend.claim_within_s,
-            timeout_s=run.timeout_s,
-            now=time.time(),
-        )
+        wait = _patience(site, run)
         tail = self._tail(site, run, cursor=tail_of(attempt), lines_left=LOG_LINES)
         with Gate.of(run, site.lake, site.settings.include_dir) as gate:
             with self._group("Driver log"):
@@ -348,10 +343,10 @@ class SparkJobOperator(BaseOperator):
                     seconds=self.in_place_s,
                     tail=tail,
                     report=ProgressReport(since=wait.since, emit=self.log.info),
-                    is_alive=backend.is_alive,
+                    is_alive=site.backend_of(run.backend).is_alive,
                 )
             if why is not None:
-                return self._conclude(context, site, run, attempt, why, gate)
+                return self._conclude(context, site, run, attempt, why, gate, tail)
         return self._defer(run, attempt, wait, tail)
 
     def _conclude(
@@ -362,11 +357,16 @@ class SparkJobOperator(BaseOperator):
         attempt: AttemptState,
         why: Outcome,
         gate: Gate,
+        tail: LogTail,
     ) -> dict[str, Any]:
-        from dataharbour.jobs.execute import conclude
+        from dataharbour.jobs.execute import DriverCame, conclude
 
         assert self._caller is not None, "execute and execute_complete set it"
-        concluded = conclude(site, run, attempt, why, caller=self._caller, gate=gate)
+        try:
+            concluded = conclude(site, run, attempt, why, caller=self._caller, gate=gate)
+        except DriverCame as came:
+            self.log.info("%s", came.problem)
+            return self._defer(run, came.attempt, _patience(site, run), tail)
         return self._report(context, concluded)
 
     def _report(self, context: Context, concluded: Conclusion) -> dict[str, Any]:
@@ -426,6 +426,14 @@ class SparkJobOperator(BaseOperator):
             yield
         finally:
             self.log.info("::endgroup::")
+
+
+def _patience(site: Site, run: Run) -> Patience:
+    """How long to wait for the driver of a run, from now on."""
+    from dataharbour.jobs.outcomes import patience
+
+    claim_within_s = site.backend_of(run.backend).claim_within_s
+    return patience(claim_within_s=claim_within_s, timeout_s=run.timeout_s, now=time.time())
 
 
 def _summary(run: Run) -> dict[str, Any]:

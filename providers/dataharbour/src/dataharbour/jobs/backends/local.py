@@ -8,6 +8,7 @@ it is, which runs fastest. Both take Spark's classes from an archive, once that 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -28,6 +29,8 @@ from dataharbour.jobs.backends.start import (
     start_driver,
 )
 from dataharbour.storage.address import folder_address
+
+log = logging.getLogger(__name__)
 
 SHORT_FLAGS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
 JVM_FLAGS = {Profile.SHORT: SHORT_FLAGS, Profile.STANDARD: "-Xshare:auto"}
@@ -66,9 +69,8 @@ class LocalBackend:
             ],
             environment=child_environment(context, extra),
         )
-        if archive is not None and archive.is_wanted():
-            environment = process_environment(context, {})
-            make_in_background(archive, jvm_flags=SHORT_FLAGS, environment=environment)
+        if archive is not None:
+            _train(archive, context)
         return external_id
 
     def is_alive(self, external_id: str) -> bool | None:
@@ -83,6 +85,16 @@ class LocalBackend:
     def ui_url(self, external_id: str) -> str | None:
         """See `Backend.ui_url`: its pages are off."""
         return None
+
+
+def _train(archive: ClassArchive, context: LaunchContext) -> None:
+    """Have the archive made if it is not there; the driver that was started does without."""
+    try:
+        if archive.is_wanted():
+            environment = process_environment(context, {})
+            make_in_background(archive, jvm_flags=SHORT_FLAGS, environment=environment)
+    except OSError as error:
+        log.warning("The archive of Spark's classes is not made now: %s", error)
 
 
 def _options(context: LaunchContext, folder: Path, archive_flags: str) -> Iterator[str]:
