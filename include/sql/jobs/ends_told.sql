@@ -5,3 +5,4 @@ set clears = -1
 where dag_id = %(dag_id)s and dag_run_id = %(dag_run_id)s and is_current and clears is null
   and detail in ('FAILED', 'CANCELLED', 'TIMED_OUT', 'SKIPPED')
   and (task_id, map_index) in (select * from unnest(%(tasks)s::text[], %(map_indexes)s::integer[]))
+returning id

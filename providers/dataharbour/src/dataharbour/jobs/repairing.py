@@ -7,11 +7,13 @@ function is part of the caller's transaction; `RunStore` says what it promises.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
 from dataharbour.errors import Conflict, IdempotencyConflict, Stale
 from dataharbour.jobs.ending import check_version
@@ -23,6 +25,8 @@ from dataharbour.jobs.states import terminal
 from dataharbour.jobs.transitions import lock_run, set_columns
 
 Task = tuple[str, int]  # task_id, map_index
+
+_NOTHING_MORE: Mapping[str, Any] = {}
 
 
 def check_repairable(run: Run) -> None:
@@ -85,10 +89,11 @@ def repair(
         connection.execute(statement("repair_made"), {**key, "run_id": successor.id})
     except errors.UniqueViolation:  # the same key, for another run, at the same moment
         raise _key_of_another(idempotency_key, None) from None
-    _note(connection, run, "run.repaired", by=successor.id, now=now)
     tasks = {"tasks": [t for t, _ in cleared], "map_indexes": [i for _, i in cleared]}
     dag_run = {"dag_id": run.dag_id, "dag_run_id": run.dag_run_id}
-    connection.execute(statement("ends_told"), {**dag_run, **tasks})
+    told = fetch_all(connection, statement("ends_told"), {**dag_run, **tasks})
+    more = {"told": [str(row["id"]) for row in told]} if told else {}
+    _note(connection, run, "run.repaired", by=successor.id, more=more, now=now)
     return successor, False
 
 
@@ -100,6 +105,7 @@ def withdraw(connection: AnyConnection, run_id: UUID, *, now: datetime) -> None:
     connection.execute("delete from public.run where id = %s", [run_id])
     run = lock_run(connection, successor.retry_of)
     set_columns(connection, run, is_current=True)
+    connection.execute(statement("ends_untold"), {"run_id": run.id, "by": str(run_id)})
     _note(connection, run, "run.repair-refused", by=run_id, now=now)
 
 
@@ -138,8 +144,16 @@ def _in_its_place(connection: AnyConnection, run: Run, *, now: datetime) -> Run:
     return successor
 
 
-def _note(connection: AnyConnection, run: Run, kind: str, *, by: UUID, now: datetime) -> None:
-    values = {"run_id": run.id, "kind": kind, "by": str(by), "now": now}
+def _note(
+    connection: AnyConnection,
+    run: Run,
+    kind: str,
+    *,
+    by: UUID,
+    more: Mapping[str, Any] = _NOTHING_MORE,
+    now: datetime,
+) -> None:
+    values = {"run_id": run.id, "kind": kind, "by": str(by), "more": Jsonb(dict(more)), "now": now}
     connection.execute(statement("repair_noted"), values)
 
 
