@@ -40,6 +40,13 @@ TOKENS = {
     "json": '{"api_key": "hunter2"}',
     "header": "Authorization: Bearer hunter2hunter2hunter2",
     "yaml": "password: hunter2",
+    "glued": "PGPASSWORD=hunter2",
+    "glued-small": "dbpassword: hunter2",
+    "glued-url": "http://x/?clientsecret=hunter2&n=1",
+    "flag-and-value": "spark-submit --password hunter2 x.py",
+    "flag-and-quoted": "x --db-password 'hunter2'",
+    "flag-and-dash": "x --password -hunter2",
+    "flags-in-a-list": "['x', '--token', 'hunter2', '-v']",
     "jdbc": "jdbc:mysql://db/x?user=a&password=hunter2",
 }
 PLAIN = [
@@ -57,6 +64,15 @@ PLAIN = [
     "user@example.org",
     "token:",
     "password=***",
+    "x --password --verbose",
+    "x --password -v",
+    "x --password --s3.end-point=x --y",
+    "['--password', '--verbose']",
+    "--password {params.password}",
+    "--max-tokens 5",
+    "--password-file /run/x",
+    "the pre--password age",
+    "bypass=1",
 ]
 
 
@@ -91,6 +107,10 @@ def test_a_whole_private_key_is_hidden():
         ("fs.s3a.access.key", True),
         ("x-api-key", True),
         ("jwt", True),
+        ("PGPASSWORD", True),
+        ("dbpassword", True),
+        ("clientsecret", True),
+        ("compass", False),
         ("max_tokens", False),
         ("partition_key", False),
         ("key", False),
@@ -108,6 +128,9 @@ def test_some_names_make_their_values_secret(name, secret):
     [
         ({"args": ("x", "--password", "hunter2")}, "/args/2"),
         ({"args": ("--token=hunter2",)}, "/args/0"),
+        ({"args": ("x", "--password", "-hunter2")}, "/args/2"),
+        ({"args": ("--verbose --password hunter2",)}, "/args/0"),
+        ({"conf": {"spark.x": "-DPGPASSWORD=hunter2"}}, "/conf/spark.x"),
         ({"conf": {"spark.x": TOKENS["aws"]}}, "/conf/spark.x"),
         ({"conf": {"spark.x.password": "hunter2"}}, "/conf/spark.x.password"),
         ({"params": {"api_key": "hunter2"}}, "/params/api_key"),
@@ -131,6 +154,7 @@ def test_a_request_with_a_secret_is_refused_by_its_place(fields, place):
     [
         {"args": ("--password", "{params.pw}")},
         {"args": ("--password", "--verbose")},
+        {"args": ("--password", "-v")},
         {"args": ("--password",)},
         {"params": {"password": "", "token": None, "secret": True}},
         {"params": {"limit": 5, "who": "ada"}},
@@ -216,7 +240,9 @@ def test_what_begins_like_a_token_again_and_again_is_read_once(piece):
 @pytest.mark.parametrize(
     "text",
     ["a." * 130_000, "a_" * 130_000, "password" * 30_000, "eyJ" + "a" * 200_000, "x://" * 60_000,
-     "-----BEGIN " * 20_000, "token = " * 30_000, "https://" + "a:" * 100_000],
+     "-----BEGIN " * 20_000, "token = " * 30_000, "https://" + "a:" * 100_000,
+     "--password " * 20_000, "x" * 200_000, "--a-" * 60_000, "secret" * 40_000,
+     "--token --x=" * 20_000],
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_the_largest_body_is_searched_in_no_time(text):

@@ -40,9 +40,13 @@ _WORDS = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?|jwt|authorization|bearer|"
     r"(?:api|access|secret|private|account|auth|encryption|signing)[ _.-]?key|apikey|sas)"
 )
+# A name ends in such a word; in these also where nothing parts it from what is before: PGPASSWORD.
+_GLUED = r"(?:[0-9a-z]{1,40}?(?:pass(?:word|wd|phrase)|secret))"
+_ENDING = rf"(?:{_WORDS}|{_GLUED})"
 # name=value, name:value, "name": value; the value is the last group. In prose a colon is followed
 # by words, so "name: value" counts where nothing follows it on the line.
-_NAMED = rf"(?i)(?<![0-9a-z])((?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_WORDS}"
+_WHOLE = rf"(?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_ENDING}"
+_NAMED = rf"(?i)(?<![0-9a-z])({_WHOLE}"
 _VALUE = (
     r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))"
     r"(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
@@ -52,16 +56,24 @@ _LINE = re.compile(_NAMED + r":[ \t][\"']?)" + _VALUE + r"[\"']?[ \t]{0,20}(?=[\
 _USERINFO = re.compile(
     r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/@:\"']{0,250}:)([^\s/@\"'{]{1,1000})(?=@)"
 )
+# What stands where the value of a flag would: another flag, --so or -s.
+_NO_VALUE = r"(?:--[a-z][0-9a-z]*(?:[-_.][0-9a-z]+)*|-[a-z])(?![^\s\"'=])"
+# --flag value, and '--flag', 'value' as Python shows a command line.
+_FLAGGED = re.compile(
+    rf"(?i)(?<![^\s\"'\[(,=])(--?{_WHOLE}(?:[\"'],?\s{{1,20}}[\"']?|\s{{1,20}}[\"']?))(?!{_NO_VALUE})"
+    + _VALUE
+)
 _BEARER = re.compile(r"(?i)\b((?:bearer|basic)\s)([0-9a-z._~+/=-]{16,4000})")
 
-_PAIRS = (_PAIR, _LINE, _USERINFO, _BEARER)
+_PAIRS = (_PAIR, _LINE, _FLAGGED, _USERINFO, _BEARER)
 
-_NAME = re.compile(rf"(?i)(?:^|.*[^0-9a-z]){_WORDS}$")
+_NAME = re.compile(rf"(?i)(?:^|.*[^0-9a-z]){_ENDING}$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PLACEHOLDER = re.compile(r"\s*(?:\{[\w. ]{1,80}\}|\*{3})?\s*")
 _VALUES = ("application", "args", "conf", "labels")
 _VALUES_OF_SCHEMAS = frozenset({"default", "examples", "example", "enum", "const"})
 _FLAG = re.compile(r"--?([0-9A-Za-z][0-9A-Za-z_.-]{0,80})")
+_ANOTHER_FLAG = re.compile(rf"(?i)(?:{_NO_VALUE})")
 
 
 def is_secret_name(name: str) -> bool:
@@ -197,7 +209,7 @@ def _after_a_flag(args: Sequence[str]) -> str | None:
     """The place of a value that stands alone after a flag such as ``--password``."""
     for number, (flag, value) in enumerate(pairwise(args), start=1):
         match = _FLAG.fullmatch(flag)
-        if match and not value.startswith("-") and _is_secret(value, match[1]):
+        if match and not _ANOTHER_FLAG.match(value) and _is_secret(value, match[1]):
             return f"/args/{number}"
     return None
 
