@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import psycopg
 import pytest
 
 from dataharbour.jobs.model import Detail, Failure, FailureClass
@@ -52,6 +53,19 @@ def test_while_the_run_goes_on_the_cursor_waits_for_what_follows(admin, driver):
     told = [e["new"] for e in news["items"] if e["kind"] == "run.changed"]
     assert told == ["FINALIZING", "SUCCEEDED"]
     assert news["next"] is None
+
+
+def test_the_stream_of_a_run_that_is_forgotten_ends(admin, database, caplog):
+    run = admin.post("/api/v1/runs", json={"application": "hello.py"}).json()
+    address = f"/api/v1/runs/{run['id']}/events"
+    with admin.stream("GET", address, headers={"Accept": "text/event-stream"}) as answer:
+        told = events(answer)
+        assert next(told)[0] == "change"
+        with psycopg.connect(database) as connection:
+            connection.execute("delete from public.run where id = %s", [run["id"]])
+        assert "end" not in [name for name, _, _ in told]
+    assert "Traceback" not in caplog.text
+    assert admin.get(address).status_code == 404
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "1.5", "9" * 30])

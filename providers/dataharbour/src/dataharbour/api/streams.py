@@ -24,7 +24,7 @@ from dataharbour.api.changes import server_stops, wait_for
 from dataharbour.api.places import BoundedStream
 from dataharbour.api.schemas import Text
 from dataharbour.api.services import Services
-from dataharbour.errors import Unavailable
+from dataharbour.errors import RunNotFound, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,11 @@ async def _follow(services: Services, run_id: UUID, look: Callable[[], News]) ->
 
 
 def _tried(look: Callable[[], News]) -> News:
-    """No news while the database is away: the stream outlives its restart."""
+    """No news while the database is away: the stream outlives its restart. A run may be gone."""
     try:
         return look()
+    except RunNotFound:  # forgotten since: Airflow refused it. Who comes again gets 404
+        return News(over=True)
     except (Unavailable, psycopg.OperationalError) as error:
         log.warning("An event stream waits for the database: %s", error)
         return News()
