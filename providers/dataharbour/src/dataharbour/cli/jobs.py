@@ -474,8 +474,8 @@ def _waiting(queue: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+        return show.plain(json.dumps(value, ensure_ascii=False))
+    return show.plain(str(value))
 
 
 def _write_line(line: Mapping[str, Any]) -> None:
@@ -487,9 +487,10 @@ def _write_json(line: Mapping[str, Any]) -> None:
 
 
 def _say_line(line: Mapping[str, Any]) -> None:
-    _say(str(line["line"]))
+    sys.stderr.write(f"{line['line']}\n")
+    sys.stderr.flush()
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(show.plain(text) + "\n")
     sys.stderr.flush()

@@ -28,7 +28,7 @@ class _Verbs(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except DataHarbourError as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(show.plain(f"{error}\n"))
             raise typer.Exit(exit_of(error)) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -12,6 +13,12 @@ import typer
 
 if TYPE_CHECKING:
     from dataharbour.platform.bootstrap.checks import Check
+
+
+# Control characters but line feed and tab, and those that turn the direction of writing.
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+_BREAKS = re.compile(r"[\n\t]")
 
 
 class Form(StrEnum):
@@ -56,8 +63,18 @@ def checks(found: Iterable[Check], *, output: Form) -> None:
         sys.stdout.write(f"{check}\n")
 
 
+def plain(text: str) -> str:
+    r"""A text of somebody else, without the characters that command a terminal.
+
+    >>> plain("a\x1b[31mb")
+    'a[31mb'
+    """
+    return _COMMANDS.sub("", text)
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as their widest cell."""
+    rows = [tuple(_BREAKS.sub(" ", plain(cell)) for cell in row) for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
