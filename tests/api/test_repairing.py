@@ -200,6 +200,19 @@ def test_when_airflow_refuses_nothing_is_kept(admin, server, runs, failed, statu
     assert repair(admin, failed).status_code == 202
 
 
+def test_when_airflow_refuses_the_other_failed_runs_are_as_they_were(
+    admin, server, runs, open_run, failed
+):
+    """Their tasks, which nobody has cleared, still hear of their ends."""
+    other = open_run(2)
+    runs.finish(other.id, detail=Detail.FAILED, failure=REASON, now=now())
+    server.airflow.failed[DAG, DAG_RUN] |= {("load", 2)}
+    server.airflow.fail_with = 403
+    assert repair(admin, failed).status_code == 403
+    assert runs.get(other.id).clears is None
+    assert open_run(2).id == other.id
+
+
 def test_when_the_answer_is_lost_the_same_key_completes_it(admin, server, runs, failed):
     server.airflow.lose_the_answer = True
     lost = repair(admin, failed, **{"Idempotency-Key": "k"})

@@ -27,7 +27,7 @@ def check_change(
         Stale: it is not, or no more, what the caller wants to change.
         PreconditionRequired: it is there, and the caller does not say to know it.
     """
-    wanted = _tags("If-Match", if_match)
+    wanted = tags("If-Match", if_match)
     if if_none is not None and if_none.strip() != "*":
         raise InvalidRequest(
             "If-None-Match: only * is understood here.", "Send *, or leave it out."
@@ -43,13 +43,17 @@ def check_change(
         )
 
 
-def _tags(header: str, value: str | None) -> set[str] | None:
-    """The tags of a header (weak ones match nothing); empty for ``*``, None for no header."""
+def tags(header: str, value: str | None) -> set[str] | None:
+    """The tags of a header (weak ones match nothing); empty for ``*``, None for no header.
+
+    Raises:
+        InvalidRequest: it is no list of ETags.
+    """
     if value is None:
         return None
     if value.strip() == "*":
         return set()
-    tags = [each.strip() for each in value.split(",")]
-    if not all(_TAG.fullmatch(each.removeprefix("W/")) for each in tags):
+    given = [each.strip() for each in value.split(",")]
+    if not all(_TAG.fullmatch(each.removeprefix("W/")) for each in given):
         raise InvalidRequest(f"{header} holds no list of ETags.", 'E.g. "3".')
-    return set(tags)
+    return set(given)

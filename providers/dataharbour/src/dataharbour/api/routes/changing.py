@@ -13,7 +13,7 @@ from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep
 from dataharbour.api.answers import problems
 from dataharbour.api.keys import fingerprint
-from dataharbour.api.problems import InvalidRequest
+from dataharbour.api.preconditions import tags
 from dataharbour.api.resources import ONE_OFF_DAG, dag_of, run_resource
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.routes.starting import (
@@ -27,6 +27,7 @@ from dataharbour.api.routes.starting import (
 from dataharbour.api.schemas import CancelRun, RunResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, RunNotFound, Stale
+from dataharbour.jobs.ending import check_version
 from dataharbour.jobs.model import Detail, Run, State, request_of
 from dataharbour.jobs.states import terminal
 
@@ -35,7 +36,8 @@ IfMatch = Annotated[
     Header(description="The run's ETag: refuse (412) if its state has changed since it was read."),
 ]
 
-_TAG = re.compile(r'(?:W/)?"?([0-9]{1,9})(?:-[0-9a-f]{8})?"?')  # see `starting.etag`
+_TAG = re.compile(r'"([0-9]{1,9})(?:-[0-9a-f]{8})?"')  # see `starting.etag`
+_IS_CANCELLED = (Detail.CANCELLING, Detail.CANCELLED)
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
@@ -60,10 +62,17 @@ def cancel_run(
     """
     run = visible_run(services, caller, run_id)
     caller.check_may_trigger(run.dag_id)
-    grace_s = body.grace_s if body else None
-    run = services.runs.by(f"user:{caller.name}").cancel(
-        run.id, grace_s=grace_s, version=version_of(if_match), now=services.now()
-    )
+    try:
+        run = services.runs.by(f"user:{caller.name}").cancel(
+            run.id,
+            grace_s=body.grace_s if body else None,
+            version=version_of(run, if_match),
+            now=services.now(),
+        )
+    except Stale:
+        run = visible_run(services, caller, run_id)
+        if run.detail not in _IS_CANCELLED:  # else it is as the caller wants it
+            raise
     if terminal(run.detail) and run.detail is not Detail.CANCELLED:
         raise Conflict(
             f"The run {run.id} is {run.detail}; it has ended and cannot be cancelled.",
@@ -143,17 +152,17 @@ def _dag_conf(run: Run) -> dict[str, Any]:
     }
 
 
-def version_of(if_match: str | None) -> int | None:
+def version_of(run: Run, if_match: str | None) -> int | None:
     """The version of a run that `If-Match` asks for, or None for any.
 
     Raises:
-        InvalidRequest: it is no ETag of a run.
+        InvalidRequest: it is no list of ETags.
+        Stale: the run has none of them.
     """
-    if if_match is None or if_match.strip() == "*":
+    wanted = tags("If-Match", if_match)
+    if not wanted:
         return None
-    tag = _TAG.fullmatch(if_match.strip())
-    if tag is None:
-        raise InvalidRequest(
-            f"If-Match: {if_match[:60]!r} is no ETag of a run.", 'E.g. "3-0a1b2c3d".'
-        )
-    return int(tag[1])
+    versions = {int(found[1]) for tag in wanted if (found := _TAG.fullmatch(tag))}
+    if run.version not in versions:
+        check_version(run, min(versions, default=0))
+    return run.version

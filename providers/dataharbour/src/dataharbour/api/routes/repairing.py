@@ -67,9 +67,8 @@ async def repair_run(
     `links.retry_of` names this one, and `links.repairs` lists all of them.
     """
     key = key_or_new(idempotency_key)
-    version = version_of(if_match)
     run = await run_in_threadpool(_repairable, services, caller, run_id)
-    successor, replayed = await _successor(services, caller, run, key, version)
+    successor, replayed = await _successor(services, caller, run, key, if_match)
     if not replayed or successor.detail is Detail.ACCEPTED:
         try:
             await _clear(services, caller, run, dry_run=False)
@@ -101,13 +100,14 @@ def _repairable(services: Services, caller: Caller, run_id: str) -> Run:
 
 
 async def _successor(
-    services: Services, caller: Caller, run: Run, key: str, version: int | None
+    services: Services, caller: Caller, run: Run, key: str, if_match: str | None
 ) -> tuple[Run, bool]:
     """The run in the place of `run`, and whether an earlier request had put it there."""
     by_key = {"principal": caller.name, "idempotency_key": key}
     earlier = await run_in_threadpool(services.runs.repaired_by_key, run.id, **by_key)
     if earlier is not None:
         return earlier, True
+    version = version_of(run, if_match)
     cleared: set[tuple[str, int]] = set()
     if run.is_current:  # else the store says what happened to it
         check_repairable(run)
