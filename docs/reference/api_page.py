@@ -19,12 +19,14 @@ page of the code.
   Airflow's login cookie. `livez`, `readyz` and `health` need nobody. A thing that the caller
   may not see answers as one that is not there (404).
 - **Lists** are `{"items": [...], "next": null}`. `next` goes into `cursor` for the page that
-  follows; `limit` is the most items of a page.
+  follows; `limit` is the most items of a page. Short ones come whole, without either: attempts,
+  repairs, artifacts, clusters.
 - **Starting twice.** A POST that starts a run takes an `Idempotency-Key`. The same key with the
   same request answers the same run (200, `Idempotency-Replayed: true`); with another request it
   is refused (422). Without a key the server chooses one, and answers it.
 - **Changing what one has read.** `If-Match` with an ETag refuses (412) what has changed since.
-  `If-None-Match` answers 304 for what has not.
+  `If-None-Match` of `GET runs/{run_id}` answers 304 where nothing has; that of
+  `PUT jobs/{name}` may only be `*`: create, never change.
 - **Streams.** With `Accept: text/event-stream` logs and events come as server-sent events, as
   they happen. `Last-Event-ID` goes on after the event with that id. A stream ends after two
   minutes, or after its event `end`; a client connects again where it was, as an `EventSource`

@@ -47,7 +47,16 @@ def test_every_address_and_every_error_code_of_the_api_is_documented():
 
     page = (ROOT / "docs/reference/api.md").read_text()
     document = create_app(SimpleNamespace(access=None)).openapi()
-    assert [kind.code for kind in public_problems() if f"| `{kind.code}` |" not in page] == []
+    codes = {kind.code for kind in public_problems()}
+    assert [code for code in codes if f"| `{code}` |" not in page] == []
+    answers = [
+        answer
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for answer in operation["responses"].values()
+    ]
+    of_the_router = {"not-found", "route-not-found", "method-not-allowed"}
+    assert codes == {code for a in answers for code in a.get("x-codes", ())} | of_the_router
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert f"\n## {method.upper()} {path}\n" in page

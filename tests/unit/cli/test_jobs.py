@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from dataharbour.cli.jobs import parse_param
 from dataharbour.cli.main import app
+from dataharbour.jobs.backends.names import BackendName
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,11 @@ def test_wrong_usage_is_told_before_anything_is_sent(monkeypatch, arguments, nam
     assert names in result.stderr
     assert result.stdout == ""
     assert "does not answer" not in result.stderr
+
+
+def test_the_help_names_every_backend():
+    shown = CliRunner().invoke(app, ["job", "submit", "--help"], env={"COLUMNS": "200"})
+    assert [name for name in BackendName if name not in shown.stdout] == []
 
 
 def test_the_verbs_cost_nothing_until_they_are_used():

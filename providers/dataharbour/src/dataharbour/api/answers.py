@@ -21,6 +21,8 @@ from dataharbour.errors import DataHarbourError
 Responses = dict[int | str, dict[str, Any]]
 Kind = type[DataHarbourError]
 
+_OF_TASKS: tuple[Kind, ...] = (errors.JobBusy,)  # what no request meets
+
 CODES = "x-codes"  # of an answer: the values that its `code` may have
 
 COMMON: tuple[Kind, ...] = (
@@ -83,7 +85,9 @@ def public_problems() -> list[Kind]:
 
 def _is_public(kind: Kind) -> bool:
     own = kind.__module__ == errors.__name__ or kind.__module__.startswith("dataharbour.api")
-    return own and (kind is DataHarbourError or status_of_kind(kind) != 500)
+    return (
+        own and kind not in _OF_TASKS and (kind is DataHarbourError or status_of_kind(kind) != 500)
+    )
 
 
 def _with_subclasses(kind: Kind) -> list[Kind]:

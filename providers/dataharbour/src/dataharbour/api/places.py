@@ -20,10 +20,6 @@ class Places:
     def __init__(self) -> None:
         self._taken: Counter[str] = Counter()
 
-    def taken(self, user: str) -> int:
-        """How many streams a user reads."""
-        return self._taken[user]
-
     @contextmanager
     def take(self, user: str, *, at_most: int) -> Iterator[None]:
         """Hold a place.

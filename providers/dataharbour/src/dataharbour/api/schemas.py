@@ -173,7 +173,8 @@ class RunResource(BaseModel):
         description="The date or partition that the run is for; null: none."
     )
     queue: QueueResource | None = Field(
-        description="Why it is QUEUED; null: it is not, or was not asked (answers of POST)."
+        description="Why it is QUEUED; null: it is not, or that was not asked (only "
+        "`GET runs/{run_id}` and the lists of runs do, `repairs` not)."
     )
     labels: dict[str, str]
     links: dict[str, str]

@@ -52,7 +52,7 @@ def submit(
         typer.Option("--conf", "-c", metavar="NAME=VALUE", help="Spark setting; repeatable."),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="connect, local, docker or standalone.")
+        str | None, typer.Option(help="connect, local, docker, standalone, yarn or k8s.")
     ] = None,
     profile: Annotated[
         str | None, typer.Option(help="short (starts fastest) or standard (runs fastest).")
