@@ -123,6 +123,12 @@ def test_the_same_key_repairs_once(admin, server, failed):
     assert len(server.airflow.cleared) == 1
 
 
+def test_a_repeated_repair_is_answered_with_its_if_match_too(admin, failed):
+    seen = admin.get(f"/api/v1/runs/{failed.id}").headers["etag"]
+    headers = {"Idempotency-Key": "k", "If-Match": seen}
+    assert [repair(admin, failed, **headers).status_code for _ in range(2)] == [202, 200]
+
+
 def test_a_key_of_another_repair_is_refused(admin, server, runs, open_run, failed):
     repair(admin, failed, **{"Idempotency-Key": "k"})
     other = open_run(2)
