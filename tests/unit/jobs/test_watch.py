@@ -174,3 +174,50 @@ def test_a_hundred_waits_share_one_connection(database, store, new_run):
     outcomes, connections = asyncio.run(watch_all())
     assert set(outcomes) == {Outcome.ENDED}
     assert connections == 1
+
+
+def watching(database: str, attempt_id: UUID, on_look: Callable[[AttemptState], None]) -> Any:
+    patient = patience(claim_within_s=60, timeout_s=None, now=time.time())
+    return asyncio.create_task(
+        watch.until_settled(database, attempt_id, patience=patient, on_look=on_look)
+    )
+
+
+def test_who_comes_in_the_moment_of_an_unexpected_error_is_watched_for_all_the_same(
+    database, grant, claim, finish, monkeypatch
+):
+    """It begins to wait when the watch has ended and those that waited do not know it yet."""
+    look, late = watch._Watcher._look, []
+
+    async def fails_once(watcher: Any, connection: Any) -> None:
+        monkeypatch.setattr(watch._Watcher, "_look", look)
+        late.append(watching(database, grant.attempt_id, lambda state: None))
+        raise ValueError("a row that nobody can read")
+
+    monkeypatch.setattr(watch._Watcher, "_look", fails_once)
+
+    async def both() -> Outcome:
+        with pytest.raises(ValueError, match="nobody can read"):
+            await asyncio.wait_for(watching(database, grant.attempt_id, print), 5)
+        await asyncio.to_thread(claim)
+        await asyncio.to_thread(finish)
+        [second] = late
+        return await asyncio.wait_for(second, 5)
+
+    assert asyncio.run(both()) is Outcome.ENDED
+
+
+def test_a_look_that_fails_ends_its_own_wait_only(database, grant, claim, finish):
+    def broken(state: AttemptState) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def both() -> Outcome:
+        good = watching(database, grant.attempt_id, lambda state: None)
+        bad = watching(database, grant.attempt_id, broken)
+        with pytest.raises(OSError, match="No space left"):
+            await asyncio.wait_for(bad, 5)
+        await asyncio.to_thread(claim)
+        await asyncio.to_thread(finish)
+        return await asyncio.wait_for(good, 5)
+
+    assert asyncio.run(both()) is Outcome.ENDED

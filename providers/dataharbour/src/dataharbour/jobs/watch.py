@@ -48,13 +48,15 @@ async def until_settled(
         conninfo: libpq string of the database `dataharbour`.
         attempt_id: the attempt.
         patience: how long to wait for what.
-        on_look: told each state that was read, at least about every ten seconds.
+        on_look: told each state that was read, at least about every ten seconds; what it
+            raises ends the wait.
 
     Raises:
         RunNotFound: there is no such attempt.
     """
     loop = asyncio.get_running_loop()
-    watcher = _watchers.setdefault((id(loop), conninfo), _Watcher(conninfo))
+    key = (id(loop), conninfo)
+    watcher = _watchers.setdefault(key, _Watcher(key))
     wait = _Wait(attempt_id, patience, on_look, loop.create_future())
     watcher.add(wait)
     try:
@@ -62,7 +64,6 @@ async def until_settled(
     finally:
         watcher.remove(wait)
         if not watcher.waits:
-            _watchers.pop((id(loop), conninfo), None)
             watcher.close()
 
 
@@ -85,28 +86,34 @@ class _Wait:
 
 @dataclass(eq=False)
 class _Watcher:
-    """The waits of one event loop on one database."""
+    """The waits of one event loop (its id) on one database (its conninfo)."""
 
-    conninfo: str
+    key: tuple[int, str]
     waits: set[_Wait] = field(default_factory=set)
     _task: asyncio.Task[None] | None = None
 
     def add(self, wait: _Wait) -> None:
         self.waits.add(wait)
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="dataharbour watch")
 
     def remove(self, wait: _Wait) -> None:
         self.waits.discard(wait)
 
     def close(self) -> None:
+        self._take_no_more()
         if self._task is not None:
             self._task.cancel()
+
+    def _take_no_more(self) -> None:
+        """Whoever comes from now on gets another watcher; that one may be there already."""
+        if _watchers.get(self.key) is self:
+            del _watchers[self.key]
 
     async def _run(self) -> None:
         while True:
             try:
-                async with _listening(self.conninfo) as connection:
+                async with _listening(self.key[1]) as connection:
                     for wait in self.waits:
                         wait.due_at = 0.0  # news were lost while nobody listened
                     while True:
@@ -116,9 +123,9 @@ class _Watcher:
                 log.warning("PostgreSQL is away, looking again in %s s: %s", _RECONNECT_S, error)
                 await asyncio.sleep(_RECONNECT_S)
             except Exception as error:  # nobody else would tell the waits
+                self._take_no_more()
                 for wait in self.waits:
-                    if not wait.settled.done():
-                        wait.settled.set_exception(error)
+                    _fail(wait, error)
                 return
 
     async def _look(self, connection: AsyncConnection[Any]) -> None:
@@ -133,7 +140,10 @@ class _Watcher:
         found = {row["attempt_id"]: row for row in rows}
         for wait in due:
             wait.due_at = began + _LOOK_EVERY_S
-            _tell(wait, found.get(wait.attempt_id))
+            try:
+                _tell(wait, found.get(wait.attempt_id))
+            except Exception as error:  # of this wait alone
+                _fail(wait, error)
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         """Until there is news, or an attempt is due."""
@@ -158,10 +168,7 @@ def _tell(wait: _Wait, row: dict[str, Any] | None) -> None:
     if wait.settled.done():
         return
     if row is None:
-        wait.settled.set_exception(
-            RunNotFound(f"There is no attempt {wait.attempt_id}.", "List the runs.")
-        )
-        return
+        raise RunNotFound(f"There is no attempt {wait.attempt_id}.", "List the runs.")
     attempt, wait.run_id = attempt_of(row), str(row["run_id"])
     alive = None if attempt.external_id is None else driver_is_alive(attempt.external_id)
     settled = outcome(attempt, patience=wait.patience, alive=alive, now=time.time())
@@ -169,6 +176,11 @@ def _tell(wait: _Wait, row: dict[str, Any] | None) -> None:
         wait.on_look(attempt)
     else:
         wait.settled.set_result(settled)
+
+
+def _fail(wait: _Wait, error: Exception) -> None:
+    if not wait.settled.done():
+        wait.settled.set_exception(error)
 
 
 @asynccontextmanager
