@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dataharbour.errors import Unavailable
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.model import Desired, Detail, FailureClass, RunRequest
@@ -126,8 +128,60 @@ def test_a_run_that_airflow_never_got_is_closed_after_ten_minutes(site):
 
 @pytest.mark.parametrize("detail", [d for d in Detail if d is not Detail.ACCEPTED])
 def test_every_state_of_a_run_without_a_task_has_an_end(site, detail):
-    from dataclasses import replace
-
     run = replace(accepted(site), detail=detail, desired=Desired.SUCCEEDED)
     assert verdict(run, GONE, now=later()) is Verdict.FAIL
     assert verdict(run, DEFERRED, now=later()) is Verdict.LEAVE
+
+
+def waiting(site, dag_run_id: str):
+    """A run that waits for a next try, without a driver."""
+    caller = replace(CALLER, dag_run_id=dag_run_id)
+    run = open_run(site, RunRequest(application="app.py", backend="local"), caller=caller)
+    return site.store.finish(run.id, detail=Detail.RETRY_WAIT, now=datetime.now(UTC))
+
+
+def test_the_first_clear_after_it_starts_a_new_run(site):
+    run = waiting(site, CALLER.dag_run_id)
+    look(site, MARKED)
+    request = RunRequest(application="app.py", backend="local")
+    again = open_run(site, request, caller=replace(CALLER, clears=1))
+    assert (again.retry_of, again.detail) == (run.id, Detail.QUEUED)
+
+
+def test_so_does_the_first_clear_of_a_run_that_its_drivers_last_word_ended(
+    site, installation, monkeypatch
+):
+    run, _ = running(site, installation)
+
+    def cancelled(store, run, *_, **__):
+        store.finish(run.id, detail=Detail.CANCELLED, now=later())
+
+    monkeypatch.setattr("dataharbour.jobs.reconcile.end_driver", cancelled)
+    look(site, MARKED)
+    assert site.store.get(run.id).detail is Detail.CANCELLED
+    request = RunRequest(application="app.py", backend="local")
+    assert open_run(site, request, caller=replace(CALLER, clears=1)).retry_of == run.id
+
+
+def test_a_run_that_cannot_be_looked_after_does_not_keep_the_others_waiting(site):
+    bad, good = waiting(site, "bad"), waiting(site, "good")
+
+    def task_of(run):
+        if run.id == bad.id:
+            raise PermissionError(1, "Operation not permitted")
+        return GONE
+
+    with pytest.raises(Unavailable, match=f"1 runs .* {bad.id} \\(PermissionError\\)") as caught:
+        reconcile(site.store, task_of, backend_of=site.backend_of, clock=later)
+    assert str(good.id) not in caught.value.problem
+    assert site.store.get(good.id).detail is Detail.FAILED
+    assert site.store.get(bad.id).detail is Detail.RETRY_WAIT
+
+
+def test_runs_that_are_left_alone_do_not_hide_those_behind_them(site, monkeypatch):
+    monkeypatch.setattr("dataharbour.jobs.reconcile.PAGE", 1)
+    left = [waiting(site, f"left_{n}").id for n in range(2)]
+    orphan = waiting(site, "orphan")
+    task_of = lambda run: DEFERRED if run.id in left else GONE  # noqa: E731
+    done = reconcile(site.store, task_of, backend_of=site.backend_of, clock=later)
+    assert done == {"fail": [str(orphan.id)]}

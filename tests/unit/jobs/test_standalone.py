@@ -192,6 +192,15 @@ def test_a_master_that_is_away_or_refuses_us_leaves_it_open(master):
     StandaloneBackend(endpoint).kill(StartedDriver(ATTEMPT, "driver-1", "ana"))
 
 
+def test_a_connection_that_somebody_deleted_stops_nobody():
+    def gone() -> ClusterEndpoint:
+        raise LookupError("The conn_id `dataharbour_spark_standalone` isn't defined")
+
+    backend = StandaloneBackend(gone)
+    assert backend.is_alive("driver-1") is None
+    backend.kill(StartedDriver(ATTEMPT, "driver-1", "ana"))
+
+
 def test_a_standby_master_is_passed_over(master):
     standby, leader = FakeMaster(), master
     standby.answers["create"] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import time
 from dataclasses import replace
@@ -24,8 +25,10 @@ from dataharbour.jobs.backends.start import (
     child_arguments,
     child_environment,
     driver_is_alive,
+    kill_driver,
     start_driver,
 )
+from dataharbour.jobs.driver.process import start_ticks
 from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.settings import Settings
 
@@ -113,10 +116,16 @@ def test_another_machine_cannot_tell():
 
 
 def test_a_reused_pid_is_another_process():
-    import socket
-
     assert driver_is_alive(f"{socket.gethostname()}:{os.getpid()}:1") is False
     assert driver_is_alive(f"{socket.gethostname()}:999999999:1") is False
+
+
+def test_the_driver_of_another_user_is_left_to_its_lease(monkeypatch):
+    def kill(pid, number):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", kill)
+    kill_driver(f"{socket.gethostname()}:{os.getpid()}:{start_ticks(os.getpid())}")
 
 
 def test_the_attempts_folder_is_private(context, store):

@@ -3,6 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
+from dataharbour.errors import Unavailable
 from dataharbour.jobs.definitions import DefinitionStore
 from dataharbour.operators.reconcile import ReconcileRunsOperator
 
@@ -37,3 +40,19 @@ def test_a_stored_job_is_a_dag_and_runs(installation, run_dag):
     store = installation.store()
     [line] = store.logs(UUID(done.xcom["run_id"])).items
     assert line.line == "hello ada"
+
+
+def test_the_files_are_mended_though_a_run_cannot_be_looked_after(installation, monkeypatch):
+    definitions = DefinitionStore(installation.connect, installation.root / "home" / "jobs")
+    now = datetime.now(UTC)
+    definitions.put("stored", JOB, judge=lambda current: None, user="ada", now=now)
+    file = installation.root / "home" / "jobs" / "stored.yaml"
+    file.unlink()
+
+    def reconcile(*_, **__):
+        raise Unavailable("1 runs could not be looked after: 7.", "The log has the cause.")
+
+    monkeypatch.setattr("dataharbour.jobs.reconcile.reconcile", reconcile)
+    with pytest.raises(Unavailable, match="7"):
+        ReconcileRunsOperator(task_id="reconcile").execute({})
+    assert file.exists()

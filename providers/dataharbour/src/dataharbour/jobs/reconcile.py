@@ -7,12 +7,14 @@ open for ever, and its driver might go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from uuid import UUID
 
-from dataharbour.errors import Conflict
+from dataharbour.errors import Conflict, Unavailable
 from dataharbour.jobs.backends.launch import BackendOf
 from dataharbour.jobs.model import Desired, Detail, Failure, FailureClass, Run
 from dataharbour.jobs.states import terminal
@@ -21,10 +23,15 @@ from dataharbour.jobs.store import RunStore
 
 QUIET_FOR = timedelta(minutes=1)  # a run that has just changed has somebody
 ACCEPTED_WITHIN = timedelta(minutes=10)  # a client may still repeat its request until then
-LIMIT = 500  # runs looked at in one go
+PAGE = 500  # runs read at once
 END_WITHIN_S = 15.0
+# As if the task had heard of the end before it was cleared as often as it has been: when somebody
+# clears it, it gets a new run.
+TOLD = -1
 
 _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,43 @@ def reconcile(
 
     Returns:
         The ids of the runs that were changed, by verdict.
+
+    Raises:
+        Unavailable: some runs could not be looked after, which it names; all others were.
     """
     done: dict[str, list[str]] = {}
-    for run in store.unattended(before=clock() - QUIET_FOR, limit=LIMIT):
-        found = verdict(run, task_of(run), now=clock())
-        if found is not Verdict.LEAVE and _carry_out(store, run, found, backend_of, clock):
+    failed: dict[str, Exception] = {}
+    for run in _unattended(store, before=clock() - QUIET_FOR):
+        try:
+            found = verdict(run, task_of(run), now=clock())
+            if found is Verdict.LEAVE or not _carry_out(store, run, found, backend_of, clock):
+                continue
+        except Exception as error:  # the others must not wait until somebody has mended this one
+            log.exception("Run %s cannot be looked after", run.id)
+            failed[str(run.id)] = error
+        else:
+            log.warning("%s: run %s", found, run.id)
             done.setdefault(str(found), []).append(str(run.id))
+    if failed:
+        raise _left_open(failed)
     return done
+
+
+def _unattended(store: RunStore, *, before: datetime) -> Iterator[Run]:
+    """All of them, page by page: many that are left alone must not hide those behind them."""
+    after: UUID | None = None
+    while page := store.unattended(before=before, after=after, limit=PAGE):
+        yield from page
+        after = page[-1].id
+
+
+def _left_open(failed: Mapping[str, Exception]) -> Unavailable:
+    listed = ", ".join(f"{run_id} ({type(error).__name__})" for run_id, error in failed.items())
+    return Unavailable(
+        f"{len(failed)} runs could not be looked after: {listed}.",
+        "The log has the cause of each: mend it. The next pass, five minutes from now, looks at "
+        "them again; all others were looked after.",
+    )
 
 
 def _carry_out(
@@ -110,9 +147,19 @@ def _carry_out(
         end_driver(
             store, run, run.attempt, backend_of=backend_of, within_s=END_WITHIN_S, clock=clock
         )
-        if not terminal(store.get(run.id).detail):
-            detail, reason = _END[found]
-            store.finish(run.id, detail=detail, failure=reason, attempt=run.attempt, now=clock())
+        ended = store.get(run.id)
+        detail, reason = _END[found]
+        if terminal(ended.detail):  # the driver's last word has ended it
+            detail = ended.detail
+        if ended.clears is None:
+            store.finish(
+                run.id,
+                detail=detail,
+                failure=reason,
+                clears=None if found is Verdict.REFUSE else TOLD,
+                attempt=run.attempt,
+                now=clock(),
+            )
     except Conflict:
         return False
     return True

@@ -495,10 +495,16 @@ class RunStore:
             row = fetch_one(connection, statement("newest_run"), key)
         return None if row is None else run_of(row)
 
-    def unattended(self, *, before: datetime, limit: int) -> Runs:
-        """Runs that have not ended and have not changed since `before`, oldest first."""
+    def unattended(self, *, before: datetime, after: UUID | None = None, limit: int) -> Runs:
+        """Runs that have not ended and have not changed since `before`, oldest first.
+
+        Args:
+            before: aware UTC.
+            after: the last run of the page before; None: from the first.
+            limit: how many at most.
+        """
         with self._connect() as connection:
-            values = {"before": before, "limit": limit}
+            values = {"before": before, "after": after, "limit": limit}
             rows = fetch_all(connection, statement("unattended_runs"), values)
         return [run_of(row) for row in rows]
 

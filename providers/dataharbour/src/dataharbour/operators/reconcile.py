@@ -18,6 +18,9 @@ class ReconcileRunsOperator(BaseOperator):
     Returns:
         XCom: ids of the runs that were changed, by what was done to them; under
         ``mend`` the names of the jobs.
+
+    Raises:
+        Unavailable: some runs could not be looked after; everything else was done.
     """
 
     def execute(self, context: Context) -> dict[str, list[str]]:
@@ -31,9 +34,10 @@ class ReconcileRunsOperator(BaseOperator):
 
         hook = DataHarbourDatabaseHook()
         store = hook.run_store(actor="reconciliation")
-        changed = reconcile(store, task_of, backend_of=backend_of, clock=now)
-        if mended := hook.definition_store(settings.load().stored_jobs).repair():
-            changed["mend"] = mended
-        for verdict, runs in changed.items():
-            self.log.warning("%s: %s", verdict, ", ".join(runs))
-        return changed
+        try:
+            changed = reconcile(store, task_of, backend_of=backend_of, clock=now)
+        finally:
+            mended = hook.definition_store(settings.load().stored_jobs).repair()
+            if mended:
+                self.log.warning("mend: %s", ", ".join(mended))
+        return {**changed, "mend": mended} if mended else changed

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataharbour.errors import DataHarbourError, Unavailable
+from dataharbour.errors import Unavailable
 from dataharbour.jobs.backends.carry import packed
 from dataharbour.jobs.backends.launch import LaunchContext, NotSubmitted, StartedDriver
 from dataharbour.jobs.backends.master import ClusterEndpoint, Master, Unanswered
@@ -84,7 +84,7 @@ class StandaloneBackend:
         """See `Backend.is_alive`. A driver that the master does not know may well live."""
         try:
             state = self._master(self._endpoint()).state(external_id)
-        except DataHarbourError:  # the master is away, or the connection was changed
+        except Exception:  # the master is away, or the connection was changed, or deleted
             return None
         if state in _OVER:
             return False
@@ -93,12 +93,12 @@ class StandaloneBackend:
     def kill(self, driver: StartedDriver) -> None:
         """See `Backend.kill`; waits for the master to say that the JVM is gone.
 
-        With a master that is away the driver ends by itself: it is fenced off by now, and its
-        lease is not renewed.
+        With a master that is away, or whose connection is gone, the driver ends by itself: it
+        is fenced off by now, and its lease is not renewed.
         """
         if not driver.external_id:
             return
-        with suppress(DataHarbourError):
+        with suppress(Exception):
             master = self._master(self._endpoint())
             master.kill(driver.external_id)
             until = time.monotonic() + KILL_WITHIN_S

@@ -151,9 +151,12 @@ def driver_is_alive(external_id: str) -> bool | None:
 
 
 def kill_driver(external_id: str) -> None:
-    """Kill that supervisor, and with it its child; does nothing from another machine."""
+    """Kill that supervisor, and with it its child; does nothing from another machine.
+
+    Nor to one of another user: it is fenced off by now, and its lease is not renewed.
+    """
     if driver_is_alive(external_id):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(int(_process(external_id).rsplit(":", 2)[1]), signal.SIGKILL)
 
 
