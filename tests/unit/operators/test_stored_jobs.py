@@ -56,3 +56,15 @@ def test_the_files_are_mended_though_a_run_cannot_be_looked_after(installation, 
     with pytest.raises(Unavailable, match="7"):
         ReconcileRunsOperator(task_id="reconcile").execute({})
     assert file.exists()
+
+
+def test_its_dag_says_where_its_file_is(installation):
+    from dataharbour.dag_factory import job_dags
+
+    definitions = DefinitionStore(installation.connect, installation.root / "home" / "jobs")
+    now = datetime.now(UTC)
+    definitions.put("stored", JOB, judge=lambda current: None, user="ada", now=now)
+    installation.job("written")
+    docs = {name: dag.doc_md for name, dag in job_dags().items()}
+    assert "Declared in `jobs/stored.yaml` of the state folder." in docs["job__stored"]
+    assert "Declared in `jobs/written.yaml` of the include folder." in docs["job__written"]

@@ -37,12 +37,13 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # its stubs have no dea
 from dataharbour import settings
 from dataharbour.errors import JobInvalid
 from dataharbour.jobs.backends.names import ABOUT, ABOUT_PROFILES, BackendName, Profile
-from dataharbour.jobs.declared import DeclaredJobs, JobSpec, load_jobs
+from dataharbour.jobs.declared import JobSpec, load_jobs
 from dataharbour.jobs.schedules import Schedule, moment
 from dataharbour.operators.spark_job import SparkJobOperator
 from dataharbour.operators.tables import asset_of
 
 TASK_ID = "run"
+FOLDERS = ("the include folder", "the state folder")  # of job files, as `Settings.job_folders`
 MAX_SUGGESTIONS = 50
 RETRY_DELAY_S = 60  # the schema's default
 DEADLINE_MISSED = "dataharbour.triggers.deadline.deadline_missed"
@@ -67,12 +68,13 @@ def job_dags() -> dict[str, DAG]:
     What is broken is among Airflow's import errors (`refuse_broken_jobs`), in the
     list of jobs and in ``harbour doctor``; what only Airflow refuses is in its log.
     """
-    declared = _declared()
+    folders = settings.load().job_folders
+    declared, kept_in = load_jobs(*folders), dict(zip(folders, FOLDERS, strict=True))
     dags: dict[str, DAG] = {}
     errors: dict[str, object] = dict(declared.errors)
     for name, spec in sorted(declared.jobs.items()):
         try:
-            dags[f"job__{name}"] = job_dag(spec)
+            dags[f"job__{name}"] = job_dag(spec, kept_in=kept_in[spec.path.parent])
         except Exception as error:  # whatever Airflow has against it: the others stay
             errors[name] = error
     for name, found in sorted(errors.items()):
@@ -86,7 +88,7 @@ def refuse_broken_jobs() -> None:
     Raises:
         JobInvalid: some job file is broken.
     """
-    errors = _declared().errors
+    errors = load_jobs(*settings.load().job_folders).errors
     if errors:
         listed = "\n".join(f"{name}: {error.problem}" for name, error in sorted(errors.items()))
         raise JobInvalid(
@@ -95,12 +97,13 @@ def refuse_broken_jobs() -> None:
         )
 
 
-def _declared() -> DeclaredJobs:
-    return load_jobs(*settings.load().job_folders)
+def job_dag(spec: JobSpec, *, kept_in: str) -> DAG:
+    """The DAG of one job: a schedule, a form and one task.
 
-
-def job_dag(spec: JobSpec) -> DAG:
-    """The DAG of one job: a schedule, a form and one task."""
+    Args:
+        spec: the job.
+        kept_in: which folder holds its file, for people.
+    """
     with DAG(
         dag_id=f"job__{spec.name}",
         description=spec.description.strip().split("\n")[0],
@@ -112,7 +115,7 @@ def job_dag(spec: JobSpec) -> DAG:
         deadline=_deadline(spec),
         params={name: _param(schema) for name, schema in spec.params.items()},
         tags=["dataharbour", "job"],
-        doc_md=_doc(spec),
+        doc_md=_doc(spec, kept_in),
     ) as dag:
         SparkJobOperator(
             task_id=TASK_ID,
@@ -258,11 +261,11 @@ def _param(schema: Mapping[str, Any]) -> Param:
     return Param(description=description, schema=rest)
 
 
-def _doc(spec: JobSpec) -> str:
+def _doc(spec: JobSpec, kept_in: str) -> str:
     lines = [
         spec.description.strip(),
         "",
-        f"Declared in `jobs/{spec.path.name}` of the include folder. "
+        f"Declared in `jobs/{spec.path.name}` of {kept_in}. "
         f"Application `{spec.application}`, backend `{spec.backend}`.",
         "",
         *(f"* reads `{name}`" for name in spec.inputs),

@@ -12,6 +12,8 @@ DataHarbourError                 code
 │   └── ApplicationNotFound      application-not-found
 ├── ApplicationNotAllowed        application-not-allowed
 ├── Conflict                     conflict
+│   ├── JobBusy                  job-busy
+│   ├── Stale                    stale
 │   └── IdempotencyConflict      idempotency-conflict
 ├── NotAuthenticated             not-authenticated
 ├── Forbidden                    forbidden
