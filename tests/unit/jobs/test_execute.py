@@ -16,6 +16,7 @@ from dataharbour.errors import (
     Conflict,
     ConfNotAllowed,
     JobFailed,
+    JobInvalid,
     SecretInRequest,
     Unavailable,
 )
@@ -431,6 +432,46 @@ def test_a_task_that_is_cleared_after_its_end_gets_a_new_run(site, installation)
     assert second.run.retry_of == first.run.id
     assert second.run.detail is Detail.SUCCEEDED
     assert starts(installation) == 2
+
+
+def out_of_reach() -> RunRequest:
+    raise JobInvalid("The job is broken.", "Correct its file.")
+
+
+def test_a_driver_that_lives_is_taken_up_whatever_has_become_of_the_jobs_file(site, sleeping):
+    run = started(site, sleeping)
+    assert open_run(site, out_of_reach, caller=CALLER) == site.store.get(run.id)
+
+
+@pytest.mark.parametrize("source", ["", "raise RuntimeError('no')"], ids=["success", "failure"])
+def test_an_end_is_told_whatever_has_become_of_the_jobs_file(site, installation, source):
+    request = RunRequest(application=installation.application(source), backend="local")
+    ended = carry_out(site, request).run
+    assert open_run(site, out_of_reach, caller=CALLER).detail is ended.detail
+
+
+def test_a_new_run_needs_the_jobs_file(site, installation):
+    request = RunRequest(application=installation.application(""), backend="local")
+    with pytest.raises(JobInvalid):
+        open_run(site, out_of_reach, caller=CALLER)
+    ended = carry_out(site, request).run
+    with pytest.raises(JobInvalid):
+        open_run(site, out_of_reach, caller=replace(CALLER, clears=1))
+    assert site.store.get(ended.id).is_current, "another clear, once it is mended, follows it"
+
+
+def test_a_repair_asks_what_shall_be_run_until_it_has_a_driver(site, installation):
+    app = installation.application("raise RuntimeError('no')")
+    failed = carry_out(site, RunRequest(application=app, args=("old",), backend="local")).run
+    repaired, _ = site.store.repair(
+        failed.id, principal="ana", idempotency_key="k", cleared=[], now=site.clock()
+    )
+    with pytest.raises(JobInvalid):
+        open_run(site, out_of_reach, caller=CALLER)
+    request = RunRequest(application=app, args=("new",), backend="local")
+    taken = open_run(site, lambda: request, caller=CALLER)
+    assert (taken.id, taken.args) == (repaired.id, ("new",))
+    assert open_run(site, out_of_reach, caller=CALLER).id == repaired.id
 
 
 # --- drivers die -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 from airflow.sdk.execution_time import task_runner
 
+from dataharbour.errors import ConfigError
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.model import Detail, FailureClass, RunRequest
 from dataharbour.jobs.outcomes import Outcome
@@ -163,6 +164,43 @@ def test_a_retry_of_the_job_is_a_retry_of_the_task(installation, run_dag):
     run = only_run(installation)
     assert (done.state, done.tries) == ("success", 2)
     assert (run.detail, run.attempt) == (Detail.SUCCEEDED, 2)
+
+
+@pytest.mark.parametrize("text", [None, "description: ["], ids=["gone", "broken"])
+def test_a_later_try_takes_the_run_up_without_the_jobs_file(installation, run_dag, text):
+    file = installation.root / "include/jobs/flaky.yaml"
+    spoil = f"file.write_text({text!r})" if text else "file.unlink()"
+    app = installation.application(f"""
+        import pathlib
+        file, mark = pathlib.Path({str(file)!r}), pathlib.Path({str(installation.root / "mark")!r})
+        if not mark.exists():
+            mark.touch()
+            {spoil}
+            raise MemoryError
+    """)
+    installation.job("flaky", application=app, retries=1, retry_delay_s=0)
+    done = run_dag("job__flaky")
+    run = only_run(installation)
+    assert (done.state, done.tries) == ("success", 2)
+    assert (run.detail, run.attempt) == (Detail.SUCCEEDED, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"retry_on": ["USER_ERROR", "OOM"]}, "retry_on=.*OOM"),
+        ({"retry_on": ["CONFIG"]}, "retry_on=.*CONFIG"),
+        ({"retry_on": "USER_ERROR"}, "retry_on='USER_ERROR'"),
+        ({"retry_delays": {"NETWORK": 5}}, "retry_delays=.*NETWORK"),
+        ({"retry_delays": {"INFRA": "5"}}, "'5', of INFRA"),
+        ({"retry_delays": {"INFRA": -5}}, "-5, of INFRA"),
+    ],
+)
+def test_a_class_of_failures_that_does_not_exist_is_refused_where_it_is_written(arguments, named):
+    with pytest.raises(ConfigError, match=named) as caught:
+        SparkJobOperator(task_id="t", application="a.py", **arguments)
+    if "of INFRA" not in named:
+        assert "USER_ERROR, OUT_OF_MEMORY, TIMEOUT, INFRA" in caught.value.remedy
 
 
 def test_an_error_of_the_application_is_not_tried_again(installation, run_dag, capfd):

@@ -71,6 +71,8 @@ from dataharbour.settings import Settings
 LAST_WORD_LOOKS = 10
 LOOK_EVERY_S = 0.5
 
+Wanted = RunRequest | Callable[[], RunRequest]
+
 _WRONG_REQUEST = (ConfigError, NotFound, ApplicationNotAllowed)
 
 
@@ -123,20 +125,27 @@ class Conclusion:
         return self.run.detail is Detail.RETRY_WAIT
 
 
-def open_run(site: Site, request: RunRequest, *, caller: Caller) -> Run:
+def open_run(site: Site, request: Wanted, *, caller: Caller) -> Run:
     """The run of a task: the one that is there, else a new one.
+
+    One that is there goes on as it was requested. What the task says now is asked for
+    only where a run needs it: the job's file may have changed meanwhile, or be gone.
 
     A run that has ended is returned as it is when Airflow has not heard of the
     end (the task's process was killed before). One that is being cancelled is
     seen to its end. Where it was Airflow that cancelled it (somebody cleared the
     task while it ran), a new run follows.
 
+    Args:
+        site: this installation.
+        request: what shall be run, or what tells it (and raises its own errors).
+        caller: the task.
+
     Raises:
         ConfigError: the request cannot be kept.
         SecretInRequest: a value of the request is one: it would be kept and shown.
         Unavailable: the cancelled driver does not end; the task may be repeated.
     """
-    check_request(request)
     run = _opened(site, request, caller)
     if step(run) is Step.CLOSE:
         if not cancel(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock):
@@ -238,9 +247,19 @@ def conclude(
     return _fail(site, run, attempt, detail, reason, caller=caller)
 
 
-def _opened(
-    site: Site, request: RunRequest, caller: Caller, *, instead_of: UUID | None = None
-) -> Run:
+def _opened(site: Site, request: Wanted, caller: Caller, *, instead_of: UUID | None = None) -> Run:
+    found = site.store.take_up(
+        dag_id=caller.dag_id,
+        dag_run_id=caller.dag_run_id,
+        task_id=caller.task_id,
+        map_index=caller.map_index,
+        clears=caller.clears,
+        instead_of=instead_of,
+    )
+    if found is not None:
+        return found
+    request = request() if callable(request) else request
+    check_request(request)
     refuse_nul(request)
     try:
         sha256 = _application(site, request.application).sha256

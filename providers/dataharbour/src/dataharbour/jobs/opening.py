@@ -78,6 +78,23 @@ def discard(connection: AnyConnection, run_id: UUID) -> None:
     connection.execute("delete from public.run where id = %s", [run_id])
 
 
+def take_up(
+    connection: AnyConnection,
+    task: Columns,
+    *,
+    clears: int,
+    instead_of: UUID | None,
+) -> Run | None:
+    """See `RunStore.take_up`."""
+    row = fetch_one(connection, statement("run_of_task"), task)
+    if row is None or _lacks_request(row):
+        return None
+    run = run_of(row)
+    if not terminal(run.detail):
+        return run
+    return _told(connection, run, clears=clears, instead_of=instead_of)
+
+
 def open_run(
     connection: AnyConnection,
     columns: Columns,
@@ -98,11 +115,12 @@ def open_run(
         )
     run = run_of(row)
     if not terminal(run.detail):
-        if not row["application_sha256"] and not run.attempt:  # a repair: only now it is known
+        if _lacks_request(row):
             return set_columns(connection, run, **_as_the_task_says(columns))
         return run
-    if run.id != instead_of and run.clears in (None, clears):
-        return set_columns(connection, run, clears=clears)
+    told = _told(connection, run, clears=clears, instead_of=instead_of)
+    if told is not None:
+        return told
     set_columns(connection, run, is_current=False)
     # The key goes on to the run that takes the place: whoever repeats the request is told of it.
     key = {name: row[name] for name in ("principal", "idempotency_key", "fingerprint")}
@@ -112,6 +130,21 @@ def open_run(
     again = insert_run(connection, successor, detail=Detail.QUEUED, now=now)
     assert again is not None, "the key was freed under the row's lock"
     return again
+
+
+def _lacks_request(row: Columns) -> bool:
+    """Whether it is only known when the task comes: of a repair, or with no application yet."""
+    is_open = not terminal(Detail(row["detail"]))
+    return is_open and not row["application_sha256"] and not row["attempt"]
+
+
+def _told(
+    connection: AnyConnection, run: Run, *, clears: int, instead_of: UUID | None
+) -> Run | None:
+    """A run that has ended, as its task is told; None where a new run shall follow it."""
+    if run.id != instead_of and run.clears in (None, clears):
+        return set_columns(connection, run, clears=clears)
+    return None
 
 
 def _as_the_task_says(columns: Columns) -> dict[str, Any]:

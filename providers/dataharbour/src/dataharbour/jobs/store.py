@@ -162,6 +162,30 @@ class RunStore:
         with self._connect() as connection:
             opening.discard(connection, run_id)
 
+    def take_up(
+        self,
+        *,
+        dag_id: str,
+        dag_run_id: str,
+        task_id: str,
+        map_index: int = -1,
+        clears: int = 0,
+        instead_of: UUID | None = None,
+    ) -> Run | None:
+        """What `open_run` finds without being told what shall be run; None where it must be.
+
+        That is where the task has no run yet, the run's request is not known yet (a
+        repair), or a new run shall follow one that has ended.
+        """
+        task = {
+            "dag_id": dag_id,
+            "dag_run_id": dag_run_id,
+            "task_id": task_id,
+            "map_index": map_index,
+        }
+        with self._connect() as connection:
+            return opening.take_up(connection, task, clears=clears, instead_of=instead_of)
+
     def open_run(
         self,
         request: RunRequest,

@@ -7,12 +7,13 @@ decided before, and the run says so; the policy carries that out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowException
 
+from dataharbour.errors import ConfigError
 from dataharbour.jobs.model import FailureClass
 
 
@@ -46,6 +47,26 @@ ATTEMPT_FAILED: Mapping[FailureClass, type[AttemptFailed]] = {
     FailureClass.TIMEOUT: TimedOut,
     FailureClass.INFRA: Infrastructure,
 }
+
+
+def check_retries(retry_on: Collection[str], delays_s: Mapping[str, float]) -> None:
+    """Refuse what names no class of failures that can be tried again, or no delay.
+
+    Raises:
+        ConfigError: that is the case.
+    """
+    for argument, given in (("retry_on", retry_on), ("retry_delays", delays_s)):
+        if isinstance(given, str) or not set(given) <= set(ATTEMPT_FAILED):
+            raise ConfigError(
+                f"{argument}={given!r} does not name classes of failures that can be tried again.",
+                f"Give a list (or, for delays, a mapping) of {', '.join(ATTEMPT_FAILED)}.",
+            )
+    for name, delay_s in delays_s.items():
+        if not isinstance(delay_s, int | float) or delay_s < 0:
+            raise ConfigError(
+                f"retry_delays: {delay_s!r}, of {name}, is no number of seconds.",
+                "Give a number, 0 or more.",
+            )
 
 
 def retry_policy(delays_s: Mapping[FailureClass, float]) -> ExceptionRetryPolicy:

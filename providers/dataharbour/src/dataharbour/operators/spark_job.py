@@ -34,7 +34,12 @@ from dataharbour.errors import (
 from dataharbour.jobs.backends.names import Profile
 from dataharbour.jobs.model import AttemptState, Detail, FailureClass, Output, Run, RunRequest
 from dataharbour.links.run import RunLink, RunLogLink, SparkUiLink
-from dataharbour.operators.failures import ATTEMPT_FAILED, RunFailed, retry_policy
+from dataharbour.operators.failures import (
+    ATTEMPT_FAILED,
+    RunFailed,
+    check_retries,
+    retry_policy,
+)
 from dataharbour.operators.submit_arguments import (
     labels_with_name,
     literal_args,
@@ -102,6 +107,10 @@ class SparkJobOperator(BaseOperator):
 
     Returns:
         XCom: the run's id, state, attempt, duration and result.
+
+    Raises:
+        ConfigError: `retry_on` or `retry_delays` name no class of failures that can be tried
+            again; the arguments of the other operator say more (`submit_arguments`).
     """
 
     template_fields: Sequence[str] = (
@@ -138,6 +147,7 @@ class SparkJobOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         submit = take_submit_arguments(kwargs)
+        check_retries(retry_on, retry_delays or {})
         tables = tuple(o if isinstance(o, Output) else Output(o) for o in outputs)
         outlets = [*(kwargs.pop("outlets", None) or ()), *(table_asset(o.table) for o in tables)]
         inlets = [*(kwargs.pop("inlets", None) or ()), *map(asset_of, inputs)]
@@ -176,7 +186,7 @@ class SparkJobOperator(BaseOperator):
         with self._left_by_nobody():
             site = site_of_task()
             try:
-                run = open_run(site, self._request(context), caller=caller)
+                run = open_run(site, lambda: self._request(context), caller=caller)
                 self.run_id = str(run.id)
                 if terminal(run.detail):
                     return self._report(context, Conclusion(run, run.failure))
