@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -25,6 +26,10 @@ from dataharbour.platform.status import SECOND_SERVER
 from dataharbour.platform.supervise import Supervisor
 
 pytestmark = pytest.mark.integration
+
+# Without what runs on demand; JupyterLab runs where it is installed.
+_ON_DEMAND = {SECOND_SERVER, *CLUSTER} | (set() if find_spec("jupyterlab") else {"notebooks"})
+USUAL = [name for name in SHOWN if name not in _ON_DEMAND]
 
 LOOPBACK_HEX = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
 
@@ -92,8 +97,7 @@ def s3(platform, name, identity):
 
 def test_every_service_runs_and_is_named(platform):
     found = until_ready(platform)
-    usual = [name for name in SHOWN if name not in (SECOND_SERVER, *CLUSTER)]  # on demand
-    assert [s["name"] for s in found["services"]] == usual
+    assert [s["name"] for s in found["services"]] == USUAL
     assert {s["state"] for s in found["services"]} == {"running"}
     assert found["url"] == platform.airflow_url
     assert all(Path(s["log"]).exists() for s in found["services"])
@@ -354,22 +358,25 @@ def test_the_prune_identity_deletes_what_no_lock_holds(platform):
     assert not listed.get("Versions")
 
 
-@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.parametrize("name", USUAL)
 def test_a_killed_service_comes_back(platform, name):
-    before = {s["name"]: s["pid"] for s in until_ready(platform)["services"]}
+    before = pids(until_ready(platform))
     os.kill(before[name], 9)
     deadline = time.monotonic() + 30
-    while status(platform)["services"][SHOWN.index(name)]["pid"] in (before[name], None):
+    while pids(status(platform))[name] in (before[name], None):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    after = until_ready(platform)
-    assert {s["name"] for s in after["services"]} == set(SHOWN)
+    assert set(pids(until_ready(platform))) == set(USUAL)
+
+
+def pids(found) -> dict[str, int | None]:
+    return {service["name"]: service["pid"] for service in found["services"]}
 
 
 def test_up_heals_after_the_supervisor_was_killed(platform):
     until_ready(platform)
     orphans = launch.marked(str(platform.home.root))
-    assert set(SHOWN) <= set(orphans.values())
+    assert set(USUAL) <= set(orphans.values())
     os.kill(int((platform.home.run / "supervisor.pid").read_text()), 9)
     deadline = time.monotonic() + 10
     while Supervisor(platform.home).is_alive():
@@ -377,7 +384,7 @@ def test_up_heals_after_the_supervisor_was_killed(platform):
         time.sleep(0.05)
     platform.harbour("up", "--no-tour")
     found = until_ready(platform)
-    assert {s["name"] for s in found["services"]} == set(SHOWN)
+    assert set(pids(found)) == set(USUAL)
     assert set(launch.marked(str(platform.home.root))).isdisjoint(orphans)
 
 
