@@ -136,9 +136,12 @@ def spark_root(target: Path, java_home: Path) -> Path:
         for settings in Path("/etc").glob("java-*-openjdk"):  # Debian's Java has links to them
             _add_tree(tar, settings, str(settings).lstrip("/"))
         _add_libraries(tar, [*java_home.resolve().rglob("*.so"), java_home / "bin/java"])
-        for shell in ("bash", "dirname", "env", "cat", "ps", "uname", "sed", "grep"):
-            program = Path(shutil.which(shell) or f"/bin/{shell}").resolve()
-            tar.add(program, f"usr/bin/{shell}")
+        for name in (
+            *("bash", "cat", "chmod", "dirname", "env", "grep", "ln", "ls", "ps", "readlink", "rm"),
+            *("sed", "uname"),  # what Spark's scripts and Hadoop's local files call
+        ):
+            program = Path(shutil.which(name) or f"/bin/{name}").resolve()
+            tar.add(program, f"usr/bin/{name}")
             _add_libraries(tar, [program])
         _add_text(
             tar,

@@ -251,7 +251,7 @@ def test_spark_runs_in_a_container_without_a_network(make, engine, java_home, tm
         conf={"spark.sql.shuffle.partitions": "2", "spark.driver.memory": "1g"},
     )
     state = site.end(run, timeout_s=180)
-    assert state.observed is Detail.SUCCEEDED, site.output(run)
+    assert state.observed is Detail.SUCCEEDED, "\n".join(site.output(run))
     assert site.output(run, "stdout") == ["rows 1000 local[2]"]
     assert site.store.get(run.id).progress["stages"] >= 1
     attempt = tmp_path / "lake/.attempts" / str(state.attempt_id)
