@@ -196,7 +196,9 @@ def queue_of(api: Client, run_id: str, reason: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("jobs")
 def test_a_run_says_that_its_pool_is_full(api):
-    first, second = start(api, "t_pool"), start(api, "t_pool")
+    first = start(api, "t_pool")
+    until(lambda: api.get(f"runs/{first}")["attempt"], within_s=30)  # it has the slot
+    second = start(api, "t_pool")
     queue = queue_of(api, second, "pool_full")
     assert queue["message"] == "the pool t_one_slot: 1 of 1 slots in use"
     assert queue["position"] == 1
