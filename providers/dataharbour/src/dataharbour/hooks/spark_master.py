@@ -14,12 +14,11 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from dataharbour.errors import ConfigError
-from dataharbour.jobs.backends.names import BackendName
+from dataharbour.jobs.backends.names import PROVIDER_CONN_ID, BackendName
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-DEFAULT_CONN_ID = "spark_default"
 
 # The connections that the backends are made from, by backend.
 CONNECTION_OF: Mapping[str, str] = {
@@ -51,7 +50,7 @@ def place_of_connection(conn_id: str) -> Place:
     """
     conn = _connection(conn_id)
     if conn is None:
-        if conn_id == DEFAULT_CONN_ID:
+        if conn_id == PROVIDER_CONN_ID:
             return Place("local")
         raise ConfigError(
             f"There is no connection {conn_id!r}.",

@@ -15,9 +15,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from dataharbour.errors import ConfigError
-from dataharbour.jobs.backends.names import NAME_LABEL
-
-DEFAULT_CONN_ID = "spark_default"  # of the provider's operator
+from dataharbour.jobs.backends.names import NAME_LABEL, PROVIDER_CONN_ID
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -191,7 +189,7 @@ def take_submit_arguments(kwargs: dict[str, Any]) -> SubmitArguments:
             raise _no(name)
     settings = ((DECISIONS[name].conf, value) for name, value in given.items())
     return SubmitArguments(
-        conn_id=given.get("conn_id") or (DEFAULT_CONN_ID if given else None),
+        conn_id=given.get("conn_id") or (PROVIDER_CONN_ID if given else None),
         conf={key: str(value) for key, value in settings if key is not None},
         application_args=given.get("application_args"),
         name=given.get("name"),

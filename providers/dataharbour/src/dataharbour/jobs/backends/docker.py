@@ -45,6 +45,7 @@ from dataharbour.jobs.container.body import (
 from dataharbour.jobs.placeholders import output_root
 from dataharbour.storage.address import split_address
 
+_WORK = f"{INSIDE}/work"  # the folder that the application works in
 _DRIVER = f"{PACKAGE}/dataharbour/jobs/driver"
 _CORES, _MEMORY = "spark.driver.cores", "spark.driver.memory"
 # Beside its heap the JVM takes about 300 MB, the Python process 100.
@@ -170,7 +171,7 @@ def _command(place: DockerPlace, context: LaunchContext) -> Iterator[str]:
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.sql.warehouse.dir": f"file:{INSIDE}/work/warehouse",
+        "spark.sql.warehouse.dir": f"file:{_WORK}/warehouse",
         **_lake_conf(context.lake),
     }
     wanted = {key: value for key, value in conf.items() if key not in (_CORES, _MEMORY)}
@@ -205,13 +206,13 @@ def _heap(place: DockerPlace, conf: Mapping[str, str]) -> str:
 def _environment(context: LaunchContext) -> dict[str, str]:
     """The variables inside, beside the image's own."""
     return {
-        "HOME": f"{INSIDE}/work",
+        "HOME": _WORK,
         "PYTHONPATH": PACKAGE,
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYSPARK_PYTHON": "python3",
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_LOCAL_DIRS": f"{INSIDE}/work/spark",  # /tmp is memory
+        "SPARK_LOCAL_DIRS": f"{_WORK}/spark",  # /tmp is memory
         "SPARK_LAUNCHER_OPTS": SHORT_FLAGS,
         "DATAHARBOUR_RUN_ID": str(context.grant.run_id),
         "DATAHARBOUR_ATTEMPT_ID": str(context.grant.attempt_id),
@@ -228,7 +229,7 @@ def _mounts(context: LaunchContext, staging: Path | None) -> Iterator[Mount]:
     yield Mount(str(LOGGING), f"{INSIDE}/log4j2.properties")
     yield Mount(str(folder / "passwd"), "/etc/passwd")
     yield Mount(str(folder / "control"), f"{INSIDE}/control", writable=True)
-    yield Mount(str(folder / "work"), f"{INSIDE}/work", writable=True)
+    yield Mount(str(folder / "work"), _WORK, writable=True)
     yield Mount(str(context.application.path.parent), APPLICATION)
     if staging is not None:
         lake = str(_path(context.lake.uri))

@@ -43,3 +43,4 @@ ABOUT_PROFILES: Mapping[Profile, str] = {
 }
 
 NAME_LABEL = "name"  # the label by which a run chooses the application's name in Spark
+PROVIDER_CONN_ID = "spark_default"  # the connection that the provider's operator takes by itself
