@@ -103,6 +103,7 @@ def test_nothing_is_left_of_a_run(on_connect, connect_process, end):
         act(on_connect, run)
     attempt = on_connect.store.wait(run.id, timeout_s=0)
     until(lambda: on_connect.backend.is_alive(attempt.external_id) is False, 60)
+    assert "session" in on_connect.output(run), "there was one to be left"
     until(lambda: left_on(connect_process) == (0, 0, []), LEFT_WITHIN_S, of=connect_process)
 
 
