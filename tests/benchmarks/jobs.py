@@ -69,10 +69,16 @@ def accepting(platform: BenchPlatform, *, seconds: int) -> dict[str, Any]:
 
 
 def trivial(platform: BenchPlatform, *, runs: int) -> dict[str, Any]:
-    """POST to SUCCEEDED of `select 1` on the warm server, one after another."""
+    """POST to SUCCEEDED of `select 1` on the warm server: with time between them, and without."""
     body = {"application": "bench_sql.py", "backend": "connect"}
-    taken = [run_to_end(platform, "runs", body) for _ in range(runs + 2)]
-    return {"trivial SQL on connect, POST to SUCCEEDED, s": _percentiles(taken[2:])}
+    found = {}
+    for name, pause_s in (("one every few seconds", 3), ("one upon the other", 0)):
+        taken = []
+        for _ in range(runs + 2):  # the first two warm up
+            time.sleep(pause_s)
+            taken.append(run_to_end(platform, "runs", body))
+        found[f"trivial SQL on connect, {name}, POST to SUCCEEDED, s"] = _percentiles(taken[2:])
+    return found
 
 
 def seen(platform: BenchPlatform, *, runs: int) -> dict[str, Any]:

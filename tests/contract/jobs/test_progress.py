@@ -17,6 +17,15 @@ COPY = """
     {then}
 """
 
+# The server tells of a running query every two seconds; the second stage outlives some of them.
+TWO_STAGES = """
+    def slowly(batches):
+        import time
+        time.sleep(7)
+        yield from batches
+    spark.range(0, 4, 1, 2).repartition(2).mapInArrow(slowly, "id long").collect()
+"""
+
 
 @pytest.fixture
 def table(tmp_path) -> str:
@@ -69,8 +78,7 @@ def test_what_runs_now_is_named(on_local):
 
 
 def test_connect_tells_bytes_and_says_nothing_of_rows(on_connect, table, tmp_path):
-    long = "spark.range(4 * 10**8).selectExpr('sum(hash(id))').collect()"
-    run = on_connect.start(COPY.format(then=long), table, (tmp_path / "lake" / "t").as_uri())
+    run = on_connect.start(COPY.format(then=TWO_STAGES), table, (tmp_path / "lake" / "t").as_uri())
     assert on_connect.end(run).observed is Detail.SUCCEEDED, on_connect.output(run)
     found = on_connect.store.get(run.id)
     progress = found.progress
