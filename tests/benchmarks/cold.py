@@ -1,27 +1,29 @@
-"""The cold lane: the flights job on the backend `local`, beside what a user would use instead.
+"""The cold lane: runs on the backend `local`, beside what a user would use instead.
 
-Three lanes, interleaved on one platform: our run by REST with the profile `short`, `spark-submit`
-of the same file without any setting, and the plain `SparkSubmitOperator` in a DAG of its own.
+A short job by three lanes, interleaved on one platform: our run by REST with the profile `short`,
+`spark-submit` of the same file without any setting, and the plain `SparkSubmitOperator` in a DAG
+of its own. And work of growing length with either profile beside `spark-submit`.
 """
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
-from os import environ
 from pathlib import Path
 from typing import Any
 
-from bench_platform import ROOT, BenchPlatform, bench_platform
+import bare
+from bench_platform import BenchPlatform, bench_platform
 from jobs import run_to_end
 from measure import spread, timed
 
-APPLICATION = ROOT / "spark_jobs" / "flights_delays.py"
+from dataharbour.jobs.backends.names import Profile
+
 OPERATOR_DAG = "bench_spark_submit"
 GOAL = 0.6
+LONG = Path(__file__).parent / "applications" / "bench_long.py"
+ROUNDS = (1, 4, 16)
 
 
 def cold(runs: int) -> dict[str, Any]:
@@ -29,58 +31,58 @@ def cold(runs: int) -> dict[str, Any]:
     with bench_platform() as platform:
         _connection(platform)
         lanes: dict[str, Callable[[], float]] = {
-            "bare": lambda: timed(bare_spark_submit),
+            "bare": lambda: timed(bare.submit_flights),
             "operator": lambda: by_operator(platform),
             "ours": lambda: run_to_end(platform, "runs", _body()),
         }
-        run_to_end(platform, "runs", _body())  # misses the archive of classes, and has it made
-        _wait_for_archive(platform.home.root)
-        taken: dict[str, list[float]] = {name: [] for name in lanes}
-        for turn in range(runs + 1):  # the first of each is a warm-up
-            for name in list(lanes) if turn % 2 else reversed(list(lanes)):
-                taken[name].append(lanes[name]())
-    ours, bare, operator = (spread(taken[name][1:]) for name in ("ours", "bare", "operator"))
+        _have_archive(platform)
+        taken = _in_turn(lanes, runs)
+    ours, peer, operator = (spread(taken[name]) for name in ("ours", "bare", "operator"))
     return {
-        "bare spark-submit --master local[2], s": bare,
+        "bare spark-submit --master local[2], s": peer,
         "SparkSubmitOperator in its own DAG, POST to success, s": operator,
         "ours, backend local, profile short, POST to SUCCEEDED, s": ours,
-        f"ratio to spark-submit (goal {GOAL})": round(ours.median / bare.median, 2),
+        f"ratio to spark-submit (goal {GOAL})": round(ours.median / peer.median, 2),
         f"ratio to SparkSubmitOperator (goal {GOAL})": round(ours.median / operator.median, 2),
     }
 
 
-def bare_spark_submit() -> None:
-    """The same file and data, from a shell, with nothing set."""
-    import pyspark
+def profiles(runs: int) -> dict[str, Any]:
+    """Work of growing length: seconds of `spark-submit`, and either profile as a ratio of it."""
+    found: dict[str, Any] = {}
+    with bench_platform() as platform:
+        platform.set_airflow("dataharbour", "applications", str(LONG.parent))
+        platform.restart_airflow("bench_empty")
+        for rounds in ROUNDS:
 
-    from dataharbour.platform.java import find_java
+            def ours(profile: Profile, rounds: int = rounds) -> float:
+                body = _local(LONG, [str(rounds)], profile)
+                return run_to_end(platform, "runs", body)
 
-    java = find_java()
-    assert java is not None, "the platform has one"
-    places = _places()
-    shutil.rmtree(places["output"], ignore_errors=True)
-    subprocess.run(
-        [f"{Path(pyspark.__file__).parent}/bin/spark-submit", "--master", "local[2]",
-         str(APPLICATION), "--raw", places["raw"].as_uri(), "--output", places["output"].as_uri()],
-        env={**environ, "JAVA_HOME": str(java.home)},
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+            lanes: dict[str, Callable[[], float]] = {
+                "bare": lambda rounds=rounds: timed(lambda: bare.spark_submit(LONG, str(rounds))),
+                **{each: lambda each=each: ours(each) for each in Profile},
+            }
+            if not found:
+                _have_archive(platform, _local(LONG, ["1"], Profile.SHORT))
+            taken = {name: spread(each) for name, each in _in_turn(lanes, runs).items()}
+            peer = taken.pop("bare")
+            found[f"rounds of work: {rounds}; spark-submit, s"] = peer
+            for name, each in taken.items():
+                found[f"  profile {name}, s"] = each
+                found[f"  profile {name}, ratio"] = round(each.median / peer.median, 2)
+    return found
 
 
 def by_operator(platform: BenchPlatform) -> float:
     """Trigger the DAG of the plain operator and wait for its end."""
-    from dataharbour.platform.java import find_java
-
-    java = find_java()
-    assert java is not None, "the platform has one"
-    places = _places()
-    shutil.rmtree(places["output"], ignore_errors=True)
+    raw, output = bare.flights()
+    shutil.rmtree(output, ignore_errors=True)
     conf = {
-        "application": str(APPLICATION),
-        "raw": places["raw"].as_uri(),
-        "output": places["output"].as_uri(),
-        "java": str(java.home),
+        "application": str(bare.FLIGHTS),
+        "raw": raw.as_uri(),
+        "output": output.as_uri(),
+        "java": bare.java_home(),
     }
     with platform.client() as api:
         began = time.monotonic()
@@ -95,26 +97,29 @@ def by_operator(platform: BenchPlatform) -> float:
         return time.monotonic() - began
 
 
+def _in_turn(lanes: dict[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
+    """Seconds of each lane, interleaved; the first of each is a warm-up and not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in lanes}
+    for turn in range(runs + 1):
+        for name in list(lanes) if turn % 2 else reversed(list(lanes)):
+            taken[name].append(lanes[name]())
+    return {name: each[1:] for name, each in taken.items()}
+
+
 def _body() -> dict[str, Any]:
+    raw, _ = bare.flights()
+    args = ["--raw", raw.as_uri(), "--output", "{output}"]
+    return _local(bare.FLIGHTS, args, Profile.SHORT)
+
+
+def _local(application: Path, args: list[str], profile: Profile) -> dict[str, Any]:
     return {
-        "application": APPLICATION.name,
-        "args": ["--raw", _places()["raw"].as_uri(), "--output", "{output}"],
+        "application": application.name,
+        "args": args,
         "conf": {"spark.driver.cores": 2},
         "backend": "local",
-        "profile": "short",
+        "profile": profile,
     }
-
-
-def _places() -> dict[str, Path]:
-    """The same data for all three, in a folder."""
-    from dataharbour.platform import sample_data
-    from dataharbour.storage.folder import FolderStore
-
-    folder = Path(tempfile.gettempdir()) / "harbour-bench-cold"
-    if not (folder / "raw").exists():
-        folder.mkdir(exist_ok=True)
-        sample_data.land(FolderStore(folder))
-    return {"raw": folder / "raw" / "nycflights13", "output": folder / "out"}
 
 
 def _connection(platform: BenchPlatform) -> None:
@@ -123,9 +128,10 @@ def _connection(platform: BenchPlatform) -> None:
         api.post("/api/v2/connections", json=body).raise_for_status()
 
 
-def _wait_for_archive(home: Path) -> None:
-    """It is made beside the first run; a Java that makes none says so in a file."""
-    folder, limit = home / "cache" / "spark-classes", time.monotonic() + 600
+def _have_archive(platform: BenchPlatform, body: dict[str, Any] | None = None) -> None:
+    """Made beside the first run, which misses it; a Java that makes none says so in a file."""
+    run_to_end(platform, "runs", body or _body())
+    folder, limit = platform.home.root / "cache" / "spark-classes", time.monotonic() + 600
     while not [*folder.glob("*.jsa"), *folder.glob("*.refused")]:
         if time.monotonic() > limit:
             raise SystemExit(f"no archive of classes was made: see {folder}/training.log")

@@ -30,6 +30,7 @@ def jobs(runs: int) -> dict[str, Any]:
     """All figures, on one platform."""
     with bench_platform() as platform:
         platform.set_airflow("dataharbour", "applications", f"{ROOT / 'spark_jobs'}:{APPLICATIONS}")
+        platform.set_airflow("dataharbour", "max_active_runs_per_user", "10000")
         _declare(platform, "bench_accept")
         platform.restart_airflow("job__bench_accept")
         return {

