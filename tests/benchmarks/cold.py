@@ -10,13 +10,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bare
 from bench_platform import BenchPlatform, bench_platform
 from jobs import run_to_end
-from measure import spread, timed
+from measure import Spread, spread, timed
 
 from dataharbour.jobs.backends.names import Profile
 
@@ -53,25 +54,28 @@ def profiles(runs: int) -> dict[str, Any]:
     with bench_platform() as platform:
         platform.set_airflow("dataharbour", "applications", str(LONG.parent))
         platform.restart_airflow("bench_empty")
+        _have_archive(platform, _local(LONG, ["1"], Profile.SHORT))
         for rounds in ROUNDS:
-
-            def ours(profile: Profile, rounds: int = rounds) -> float:
-                body = _local(LONG, [str(rounds)], profile)
-                return run_to_end(platform, "runs", body)
-
-            lanes: dict[str, Callable[[], float]] = {
-                "bare": lambda rounds=rounds: timed(lambda: bare.spark_submit(LONG, str(rounds))),
-                **{each: lambda each=each: ours(each) for each in Profile},
-            }
-            if not found:
-                _have_archive(platform, _local(LONG, ["1"], Profile.SHORT))
-            taken = {name: spread(each) for name, each in _in_turn(lanes, runs).items()}
-            peer = taken.pop("bare")
+            peer, *ours = _long_lanes(platform, str(rounds), runs)
             found[f"rounds of work: {rounds}; spark-submit, s"] = peer
-            for name, each in taken.items():
-                found[f"  profile {name}, s"] = each
-                found[f"  profile {name}, ratio"] = round(each.median / peer.median, 2)
+            for profile, taken in zip(Profile, ours, strict=True):
+                found[f"  profile {profile}, s"] = taken
+                found[f"  profile {profile}, ratio"] = round(taken.median / peer.median, 2)
     return found
+
+
+def _long_lanes(platform: BenchPlatform, rounds: str, runs: int) -> list[Spread]:
+    """Of `spark-submit`, then of each profile."""
+
+    def submit() -> float:
+        return timed(lambda: bare.spark_submit(LONG, rounds))
+
+    def ours(profile: Profile) -> float:
+        return run_to_end(platform, "runs", _local(LONG, [rounds], profile))
+
+    lanes: dict[str, Callable[[], float]] = {"bare": submit}
+    lanes |= {profile: partial(ours, profile) for profile in Profile}
+    return [spread(taken) for taken in _in_turn(lanes, runs).values()]
 
 
 def by_operator(platform: BenchPlatform) -> float:
