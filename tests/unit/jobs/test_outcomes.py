@@ -146,6 +146,33 @@ def test_a_driver_is_overdue_only_when_its_supervisor_should_long_have_stopped_i
     assert outcome(attempt(), patience=wait, alive=True, now=limit) is Outcome.OVERDUE
 
 
+@pytest.mark.parametrize("observed", [Detail.RUNNING, *UNCLAIMED])
+def test_the_time_of_the_task_counts_wherever_its_driver_is(observed):
+    """Airflow keeps no execution_timeout while the task is deferred."""
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=900, task_ends_at=NOW + 30, now=NOW)
+    state = attempt(observed)
+    assert outcome(state, patience=wait, alive=None, now=NOW + 29) is None
+    for now in (NOW + 30, NOW * 2):  # nobody may have looked for a while
+        assert outcome(state, patience=wait, alive=None, now=now) is Outcome.OVERDUE
+
+
+@pytest.mark.parametrize("timeout_s", [None, 1])
+def test_a_driver_that_had_not_come_in_time_is_no_matter_of_the_tasks_time(timeout_s):
+    """However late somebody looks: the next try may start another driver."""
+    ends_at = NOW + CLAIM_WITHIN_S + 1
+    wait = patience(
+        claim_within_s=CLAIM_WITHIN_S, timeout_s=timeout_s, task_ends_at=ends_at, now=NOW
+    )
+    found = outcome(attempt(Detail.SUBMITTED), patience=wait, alive=None, now=NOW * 2)
+    assert found is Outcome.UNCLAIMED
+
+
+def test_the_shorter_of_two_limits_holds():
+    wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=1, task_ends_at=NOW * 2, now=NOW)
+    limit = NOW + CLAIM_WITHIN_S + 1 + STOP_WITHIN_S
+    assert outcome(attempt(), patience=wait, alive=True, now=limit) is Outcome.OVERDUE
+
+
 def test_without_a_limit_a_driver_is_never_overdue():
     wait = patience(claim_within_s=CLAIM_WITHIN_S, timeout_s=None, now=NOW)
     assert outcome(attempt(), patience=wait, alive=True, now=NOW * 2) is None

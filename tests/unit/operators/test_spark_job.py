@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -393,6 +394,24 @@ def test_airflows_time_limit_ends_the_run_and_no_try_starts_it_again(installatio
     assert run.detail is Detail.TIMED_OUT
     assert run.failure.failure_class is FailureClass.TIMEOUT
     assert starts_file.read_text() == "x"
+
+
+def test_airflows_time_limit_holds_while_the_task_is_deferred(installation, run_dag, monkeypatch):
+    monkeypatch.setattr("dataharbour.jobs.watch._LOOK_EVERY_S", 0.2)
+    told = installation.root / "pid"
+    app = installation.application(
+        f"import os, time; open({str(told)!r}, 'a').write(f'{{os.getpid()}}\\n'); time.sleep(60)"
+    )
+    limits = {"execution_timeout": timedelta(seconds=6), "in_place_s": 0, "attempts": 3}
+    began = time.monotonic()
+    done = run_dag("spark_job", task=limits, application=app, backend="local")
+    assert time.monotonic() - began < 40
+    run = only_run(installation)
+    assert (done.state, done.tries) == ("failed", 1)
+    assert (run.detail, run.failure.failure_class) == (Detail.TIMED_OUT, FailureClass.TIMEOUT)
+    assert "execution_timeout" in run.failure.message
+    [pid] = told.read_text().split()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_the_last_try_that_fails_on_its_own_ends_the_run(installation, run_dag, monkeypatch):

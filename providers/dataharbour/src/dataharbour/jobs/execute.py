@@ -226,7 +226,7 @@ def conclude(
             run,
             attempt.number,
             backend_of=site.backend_of,
-            within_s=STOP_WITHIN_S,
+            within_s=0 if attempt.observed in UNCLAIMED else STOP_WITHIN_S,  # nobody hears of it
             clock=site.clock,
         )
     if why in (Outcome.LAPSED, Outcome.UNCLAIMED):

@@ -5,6 +5,7 @@ Pure: what was seen goes in, a verdict comes out. `execute` acts on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,7 +47,7 @@ class Outcome(StrEnum):
     ENDED = "ENDED"  # the driver has said its last word
     LAPSED = "LAPSED"  # the driver has not been heard of for a whole lease
     UNCLAIMED = "UNCLAIMED"  # the driver never came
-    OVERDUE = "OVERDUE"  # the driver lives, but its time is long over
+    OVERDUE = "OVERDUE"  # its time is over, and nobody else has stopped it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,23 @@ class Patience:
     end_by: float | None
 
 
-def patience(*, claim_within_s: float, timeout_s: float | None, now: float) -> Patience:
+def patience(
+    *, claim_within_s: float, timeout_s: float | None, task_ends_at: float | None = None, now: float
+) -> Patience:
     """How long to wait for a driver that starts at `now`.
 
-    The supervisor of the driver keeps `timeout_s` itself; `end_by` catches a
-    supervisor that cannot.
+    Args:
+        claim_within_s: how long it may wait for its turn.
+        timeout_s: of user code. Its supervisor keeps that itself; here it catches a supervisor
+            that cannot.
+        task_ends_at: when the task's own time is over; nobody else keeps that while the task
+            is deferred.
+        now: seconds since the epoch, as all moments.
     """
     claim_by = now + claim_within_s
-    end_by = None if timeout_s is None else claim_by + timeout_s + STOP_WITHIN_S
-    return Patience(since=now, claim_by=claim_by, end_by=end_by)
+    ends = [] if timeout_s is None else [claim_by + timeout_s + STOP_WITHIN_S]
+    ends += [] if task_ends_at is None else [task_ends_at]
+    return Patience(since=now, claim_by=claim_by, end_by=min(ends, default=None))
 
 
 def step(run: Run) -> Step:
@@ -101,19 +110,21 @@ def outcome(
         return Outcome.ENDED
     if attempt.lapsed:
         return Outcome.LAPSED
+    ends_at = math.inf if patience.end_by is None else patience.end_by
     if attempt.observed in UNCLAIMED:
         never = alive is False and attempt.observed is Detail.SUBMITTED
-        return Outcome.UNCLAIMED if never or now >= patience.claim_by else None
-    if patience.end_by is not None and now >= patience.end_by:
-        return Outcome.OVERDUE
-    return None
+        if never or patience.claim_by <= min(now, ends_at):  # which of the two came first
+            return Outcome.UNCLAIMED
+    return Outcome.OVERDUE if ends_at <= now else None
 
 
 def failure_of(attempt: AttemptState, why: Outcome) -> tuple[Detail, Failure] | None:
     """How the attempt ended badly: the run's end and the reason; None for success."""
     if why is Outcome.OVERDUE:
         return Detail.TIMED_OUT, _reason(
-            FailureClass.TIMEOUT, "The driver ran past its time limit and was stopped."
+            FailureClass.TIMEOUT,
+            "Its time is over (timeout_s of the job, or execution_timeout of the task); the driver "
+            "was stopped.",
         )
     if attempt.desired is Desired.CANCELLED or attempt.observed is Detail.CANCELLED:
         return Detail.CANCELLED, _reason(FailureClass.CANCELLED, "Cancelled while it ran.")

@@ -342,7 +342,7 @@ class SparkJobOperator(BaseOperator):
         from dataharbour.jobs.finalize import Gate
         from dataharbour.jobs.follow import LOG_LINES, ProgressReport, follow, tail_of
 
-        wait = _patience(site, run)
+        wait = self._patience(context, site, run)
         tail = self._tail(site, run, cursor=tail_of(attempt), lines_left=LOG_LINES)
         with Gate.of(run, site.lake, site.settings.include_dir) as gate:
             with self._group("Driver log"):
@@ -376,7 +376,7 @@ class SparkJobOperator(BaseOperator):
             concluded = conclude(site, run, attempt, why, caller=self._caller, gate=gate)
         except DriverCame as came:
             self.log.info("%s", came.problem)
-            return self._defer(run, came.attempt, _patience(site, run), tail)
+            return self._defer(run, came.attempt, self._patience(context, site, run), tail)
         return self._report(context, concluded)
 
     def _report(self, context: Context, concluded: Conclusion) -> dict[str, Any]:
@@ -417,6 +417,21 @@ class SparkJobOperator(BaseOperator):
             return ATTEMPT_FAILED[failure.failure_class](failure.message)
         return RunFailed(failure.message)
 
+    def _patience(self, context: Context, site: Site, run: Run) -> Patience:
+        """How long to wait for the driver of a run, from now on.
+
+        Airflow's own alarm does not ring while the task is deferred, and begins anew afterwards.
+        """
+        from dataharbour.jobs.outcomes import patience
+
+        limit, since = self.execution_timeout, context["ti"].start_date
+        return patience(
+            claim_within_s=site.backend_of(run.backend).claim_within_s,
+            timeout_s=run.timeout_s,
+            task_ends_at=(since + limit).timestamp() if limit and since else None,
+            now=time.time(),
+        )
+
     def _tail(self, site: Site, run: Run, *, cursor: str, lines_left: int) -> LogTail:
         from dataharbour.jobs.follow import LogTail
 
@@ -436,14 +451,6 @@ class SparkJobOperator(BaseOperator):
             yield
         finally:
             self.log.info("::endgroup::")
-
-
-def _patience(site: Site, run: Run) -> Patience:
-    """How long to wait for the driver of a run, from now on."""
-    from dataharbour.jobs.outcomes import patience
-
-    claim_within_s = site.backend_of(run.backend).claim_within_s
-    return patience(claim_within_s=claim_within_s, timeout_s=run.timeout_s, now=time.time())
 
 
 def _summary(run: Run) -> dict[str, Any]:
