@@ -22,6 +22,7 @@ from dataharbour.errors import (
 )
 from dataharbour.jobs import execute, stopping
 from dataharbour.jobs.backends.launch import LakeEndpoint, NotSubmitted
+from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import Site, begin, open_run
 from dataharbour.jobs.finalize import Gate
@@ -401,7 +402,12 @@ def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping, attempts):
 def test_a_task_that_runs_out_of_time_before_it_has_a_driver_ends_its_run(site, sleeping):
     run = open_run(site, sleeping, caller=CALLER)
     stopping.time_out(
-        site.store, run.id, backend_of=site.backend_of, within_s=1, clears=0, clock=site.clock
+        site.store,
+        run.id,
+        backend_of=site.backend_of,
+        within_s=1,
+        caller=CALLER,
+        clock=site.clock,
     )
     ended = site.store.get(run.id)
     assert (ended.detail, ended.attempt) == (Detail.TIMED_OUT, 0)
@@ -654,7 +660,56 @@ def test_a_task_that_wakes_up_beside_a_newer_attempt_leaves_the_run_alone(
     site.store.finish(run.id, detail=Detail.RETRY_WAIT, now=site.clock())
     newer = begin(site, open_run(site, request, caller=CALLER))
     before = site.store.get(run.id)
+    staged = [installation.lake / f".attempts/{a.attempt_id}/gold/sales" for a in (older, newer)]
+    for folder in staged:
+        folder.mkdir(parents=True)
+        (folder / "part-0.parquet").touch()
     with pytest.raises(Conflict, match="at attempt 2, not 1"):
         conclude(site, before, older, why)
     assert site.store.get(run.id) == before
     assert site.store.attempt_state(newer.attempt_id) == newer
+    assert [folder.exists() for folder in staged] == [False, True]
+
+
+LAST_TRY = replace(CALLER, may_retry=False)
+
+
+def abandoned_by(site: Site, run: Run, caller: Caller) -> None:
+    error = OSError(28, "No space left on device")
+    stopping.abandon(site.store, error, backend_of=site.backend_of, caller=caller, clock=site.clock)
+
+
+def out_of_time(site: Site, run: Run, caller: Caller) -> None:
+    stopping.time_out(
+        site.store,
+        run.id,
+        backend_of=site.backend_of,
+        within_s=1,
+        caller=caller,
+        clock=site.clock,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "detail"), [(abandoned_by, Detail.FAILED), (out_of_time, Detail.TIMED_OUT)]
+)
+def test_a_try_that_was_cut_off_does_not_end_a_run_that_a_later_one_carries(
+    site, sleeping, ends, detail
+):
+    run = started(site, sleeping)
+    later = replace(LAST_TRY, task_try=2)
+    assert begin(site, open_run(site, sleeping, caller=later)).number == 1
+    before = site.store.get(run.id)
+    ends(site, run, LAST_TRY)
+    assert site.store.get(run.id) == before
+    ends(site, run, later)
+    assert site.store.get(run.id).detail is detail
+
+
+def test_nor_does_it_when_the_later_one_comes_in_that_moment(site, sleeping):
+    run = started(site, sleeping)
+    attempt = site.store.wait(run.id, timeout_s=0)
+    open_run(site, sleeping, caller=replace(CALLER, task_try=2))
+    with pytest.raises(Conflict, match="Try 2 of the task"):
+        conclude(site, run, attempt, Outcome.OVERDUE)
+    assert site.store.get(run.id).detail is Detail.RUNNING

@@ -54,7 +54,8 @@ def test_clears_are_counted_by_airflow(number, clears):
 
 @pytest.mark.parametrize(("tries", "expected"), [(1, True), (2, True), (3, False)])
 def test_the_last_try_is_known(tries, expected):
-    assert caller(ti={"try_number": tries, "max_tries": 2}).may_retry is expected
+    found = caller(ti={"try_number": tries, "max_tries": 2})
+    assert (found.may_retry, found.task_try) == (expected, tries)
 
 
 def test_a_job_that_is_gone_is_told_with_those_that_are_there(installation):

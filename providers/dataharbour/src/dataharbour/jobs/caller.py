@@ -18,6 +18,7 @@ class Caller:
         clears: how often Airflow's users have cleared the DAG run: each time the
             task begins from the start, with a new run.
         attempts: how many times the user's code may be started.
+        task_try: number of this try of the task.
         may_retry: whether Airflow will run the task again when it fails now.
         retry_on: classes of failures that are tried again besides the usual ones.
         retry_delay_s: seconds from a failure to the next try, by its class; those
@@ -31,6 +32,7 @@ class Caller:
     principal: str
     clears: int = 0
     attempts: int = 1
+    task_try: int = 1
     may_retry: bool = True
     retry_on: frozenset[FailureClass] = frozenset()
     retry_delay_s: Mapping[FailureClass, float] = field(default_factory=dict)
@@ -44,3 +46,8 @@ def run_of_task(store: RunStore, caller: Caller) -> Run | None:
         task_id=caller.task_id,
         map_index=caller.map_index,
     )
+
+
+def is_carried_by(run: Run, caller: Caller) -> bool:
+    """Whether no other try of the task has taken the run up since this one did."""
+    return run.task_try in (None, caller.task_try)

@@ -130,9 +130,19 @@ def check_version(run: Run, version: int | None) -> None:
 
 
 def stop_driver(
-    connection: AnyConnection, run_id: UUID, *, attempt: int | None, now: datetime
+    connection: AnyConnection,
+    run_id: UUID,
+    *,
+    attempt: int | None,
+    task_try: int | None,
+    now: datetime,
 ) -> None:
     """See `RunStore.stop_driver`."""
     run = lock_run(connection, run_id, attempt=attempt)
+    if None not in (task_try, run.task_try) and task_try != run.task_try:
+        raise Conflict(
+            f"Try {run.task_try} of the task carries the run {run_id}, not try {task_try}.",
+            "Leave it alone.",
+        )
     if not terminal(run.detail):
         set_columns(connection, run, desired=Desired.CANCELLED, changed_at=now)

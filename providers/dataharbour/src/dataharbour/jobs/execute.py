@@ -214,10 +214,22 @@ def conclude(
 
     Raises:
         DriverCame: it is not over: wait on.
-        Conflict: the run is at another attempt by now, which another try of the task
-            sees to; this one has changed nothing.
+        Conflict: the run is at another attempt, or carried by another try of the task, by
+            now; this one has changed nothing.
         Unavailable: something did not answer; the task may be repeated.
     """
+    try:
+        return _concluded(site, run, attempt, why, caller=caller, gate=gate)
+    except Conflict:
+        if site.store.get(run.id).attempt != attempt.number:  # so nobody will publish that
+            discard(run, attempt.attempt_id, lake=site.lake)
+        raise
+
+
+def _concluded(
+    site: Site, run: Run, attempt: AttemptState, why: Outcome, *, caller: Caller, gate: Gate
+) -> Conclusion:
+    """See `conclude`."""
     if why is Outcome.LAPSED:
         attempt, why = _last_word(site, run, attempt)
     elif why is Outcome.OVERDUE:
@@ -225,6 +237,7 @@ def conclude(
             site.store,
             run,
             attempt.number,
+            task_try=caller.task_try,
             backend_of=site.backend_of,
             within_s=0 if attempt.observed in UNCLAIMED else STOP_WITHIN_S,  # nobody hears of it
             clock=site.clock,
@@ -255,6 +268,7 @@ def _opened(site: Site, request: Wanted, caller: Caller, *, instead_of: UUID | N
         map_index=caller.map_index,
         clears=caller.clears,
         instead_of=instead_of,
+        task_try=caller.task_try,
     )
     if found is not None:
         return found
@@ -275,6 +289,7 @@ def _opened(site: Site, request: Wanted, caller: Caller, *, instead_of: UUID | N
         principal=caller.principal,
         clears=caller.clears,
         instead_of=instead_of,
+        task_try=caller.task_try,
         now=site.clock(),
     )
 

@@ -185,7 +185,8 @@ class Run:
     the run that this one repeats, `is_current` says that no other run has taken its
     place in its DAG run, and `clears` says how often the DAG run had
     been cleared when its task was told this run's end (None: it was not told).
-    `retry_at` is when the next attempt may begin, in RETRY_WAIT.
+    `retry_at` is when the next attempt may begin, in RETRY_WAIT. `task_try` is the number of
+    the try of its task that carries it on (None: none has come, or it is not known).
     `progress` and `metrics` (what the driver used) are the newest attempt's.
     """
 
@@ -223,6 +224,7 @@ class Run:
     retry_at: datetime | None = None
     metrics: dict[str, Any] | None = None
     profile: str = "short"
+    task_try: int | None = None
 
     @property
     def state(self) -> State:

@@ -84,6 +84,7 @@ def take_up(
     *,
     clears: int,
     instead_of: UUID | None,
+    task_try: int | None,
 ) -> Run | None:
     """See `RunStore.take_up`."""
     row = fetch_one(connection, statement("run_of_task"), task)
@@ -91,7 +92,7 @@ def take_up(
         return None
     run = run_of(row)
     if not terminal(run.detail):
-        return run
+        return set_columns(connection, run, task_try=task_try)
     return _told(connection, run, clears=clears, instead_of=instead_of)
 
 
@@ -117,7 +118,7 @@ def open_run(
     if not terminal(run.detail):
         if _lacks_request(row):
             return set_columns(connection, run, **_as_the_task_says(columns))
-        return run
+        return set_columns(connection, run, task_try=columns["task_try"])
     told = _told(connection, run, clears=clears, instead_of=instead_of)
     if told is not None:
         return told

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.backends.launch import BackendOf, StartedDriver
-from dataharbour.jobs.caller import Caller, run_of_task
+from dataharbour.jobs.caller import Caller, is_carried_by, run_of_task
 from dataharbour.jobs.model import AttemptState, Detail, Failure, FailureClass, Run
 from dataharbour.jobs.outcomes import Step, step
 from dataharbour.jobs.states import terminal
@@ -60,18 +60,31 @@ def time_out(
     *,
     backend_of: BackendOf,
     within_s: float,
-    clears: int,
+    caller: Caller,
     clock: Clock,
 ) -> None:
-    """End a run whose task has run longer than Airflow allows it to (`execution_timeout`)."""
+    """End a run whose task has run longer than Airflow allows it to (`execution_timeout`).
+
+    One that a later try of the task carries is left alone.
+    """
     run = store.get(run_id)
-    end_driver(store, run, run.attempt, backend_of=backend_of, within_s=within_s, clock=clock)
+    if not is_carried_by(run, caller):
+        return
+    end_driver(
+        store,
+        run,
+        run.attempt,
+        task_try=caller.task_try,
+        backend_of=backend_of,
+        within_s=within_s,
+        clock=clock,
+    )
     reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
     store.finish(
         run_id,
         detail=Detail.TIMED_OUT,
         failure=reason,
-        clears=clears,
+        clears=caller.clears,
         attempt=run.attempt,
         now=clock(),
     )
@@ -80,12 +93,22 @@ def time_out(
 def abandon(
     store: RunStore, error: Exception, *, backend_of: BackendOf, caller: Caller, clock: Clock
 ) -> None:
-    """End the run of a task that failed for the last time: nobody comes to it again."""
+    """End the run of a task that failed for the last time: nobody comes to it again.
+
+    A try whose worker was cut off may think so and be wrong: a later one (somebody cleared the
+    task) carries the run then, and it is left alone.
+    """
     run = run_of_task(store, caller)
-    if run is None or terminal(run.detail):
+    if run is None or terminal(run.detail) or not is_carried_by(run, caller):
         return
     end_driver(
-        store, run, run.attempt, backend_of=backend_of, within_s=ABANDON_WITHIN_S, clock=clock
+        store,
+        run,
+        run.attempt,
+        task_try=caller.task_try,
+        backend_of=backend_of,
+        within_s=ABANDON_WITHIN_S,
+        clock=clock,
     )
     problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
     reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
@@ -104,6 +127,7 @@ def end_driver(
     run: Run,
     attempt: int,
     *,
+    task_try: int | None = None,
     backend_of: BackendOf,
     within_s: float,
     clock: Clock,
@@ -114,16 +138,17 @@ def end_driver(
         store: where the run is.
         run: the run.
         attempt: the attempt's number; 0: the run has none yet, and there is nothing to do.
+        task_try: number of the try of the task that says so; None: it is no task.
         backend_of: the backend of a name.
         within_s: how long to wait for the driver's end.
         clock: the present.
 
     Raises:
-        Conflict: the run is at another attempt by now.
+        Conflict: the run is at another attempt by now, or another try of its task carries it.
     """
     if not attempt:
         return
-    store.stop_driver(run.id, attempt=attempt, now=clock())
+    store.stop_driver(run.id, attempt=attempt, task_try=task_try, now=clock())
     found = store.wait(run.id, timeout_s=within_s)
     if not found.ended:
         give_up(store, run, found, backend_of=backend_of, now=clock())

@@ -171,6 +171,7 @@ class RunStore:
         map_index: int = -1,
         clears: int = 0,
         instead_of: UUID | None = None,
+        task_try: int | None = None,
     ) -> Run | None:
         """What `open_run` finds without being told what shall be run; None where it must be.
 
@@ -184,7 +185,9 @@ class RunStore:
             "map_index": map_index,
         }
         with self._connect() as connection:
-            return opening.take_up(connection, task, clears=clears, instead_of=instead_of)
+            return opening.take_up(
+                connection, task, clears=clears, instead_of=instead_of, task_try=task_try
+            )
 
     def open_run(
         self,
@@ -198,6 +201,7 @@ class RunStore:
         principal: str,
         clears: int = 0,
         instead_of: UUID | None = None,
+        task_try: int | None = None,
         now: datetime,
     ) -> Run:
         """The run of a task instance: the one that is there, else a new one.
@@ -217,6 +221,7 @@ class RunStore:
             clears: how often the DAG run was cleared.
             instead_of: the run that shall not be told, but be followed by a new
                 one if it has ended.
+            task_try: number of the try of the task, which carries the run from now on.
             now: aware UTC.
         """
         columns = columns_of(request) | {
@@ -226,6 +231,7 @@ class RunStore:
             "dag_run_id": dag_run_id,
             "task_id": task_id,
             "map_index": map_index,
+            "task_try": task_try,
         }
         with self._connect() as connection:
             return opening.open_run(
@@ -475,10 +481,21 @@ class RunStore:
         with self._connect() as connection:
             connection.execute(statement("deadline_missed"), values)
 
-    def stop_driver(self, run_id: UUID, *, attempt: int | None = None, now: datetime) -> None:
-        """Have the driver of a run end; how the run ends is for the caller to say."""
+    def stop_driver(
+        self,
+        run_id: UUID,
+        *,
+        attempt: int | None = None,
+        task_try: int | None = None,
+        now: datetime,
+    ) -> None:
+        """Have the driver of a run end; how the run ends is for the caller to say.
+
+        Raises:
+            Conflict: another try of the task than `task_try` carries the run by now.
+        """
         with self._connect() as connection:
-            ending.stop_driver(connection, run_id, attempt=attempt, now=now)
+            ending.stop_driver(connection, run_id, attempt=attempt, task_try=task_try, now=now)
 
     @contextmanager
     def publishing(self, attempt_id: UUID) -> Iterator[RightToPublish]:

@@ -241,7 +241,7 @@ class SparkJobOperator(BaseOperator):
                 run_id,
                 backend_of=backend_of,
                 within_s=ON_TIMEOUT_S,
-                clears=caller.clears,
+                caller=caller,
                 clock=now,
             )
             return

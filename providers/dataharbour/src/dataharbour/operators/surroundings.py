@@ -50,6 +50,7 @@ def caller_of(
         principal=dag_run.triggering_user_name or SCHEDULER,
         clears=dag_run.clear_number or 0,
         attempts=attempts,
+        task_try=ti.try_number,
         may_retry=ti.try_number <= ti.max_tries,
         retry_on=frozenset(map(FailureClass, retry_on)),
         retry_delay_s=retry_delay_s,
