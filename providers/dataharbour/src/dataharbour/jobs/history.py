@@ -6,6 +6,10 @@ get their ids under the lock of its row, so a later one never has a smaller id.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import datetime
+from uuid import UUID
+
 from dataharbour.jobs.cursors import event_cursor
 from dataharbour.jobs.model import Attempt, Event, Page, Run
 from dataharbour.jobs.rows import event_of, told_attempt_of
@@ -29,3 +33,12 @@ def attempts(connection: AnyConnection, run: Run) -> list[Attempt]:
     """See `RunStore.attempts`."""
     rows = fetch_all(connection, statement("attempts_of_run"), {"run_id": run.id})
     return [told_attempt_of(row) for row in rows]
+
+
+def long_over(
+    connection: AnyConnection, attempt_ids: Collection[UUID], *, before: datetime
+) -> dict[UUID, str | None]:
+    """See `RunStore.long_over`."""
+    values = {"attempt_ids": list(attempt_ids), "before": before}
+    rows = fetch_all(connection, statement("attempts_long_over"), values)
+    return {row["attempt_id"]: row["external_id"] for row in rows}

@@ -582,6 +582,16 @@ class RunStore:
         with self._connect() as connection:
             return history.attempts(connection, read_run(connection, run_id))
 
+    def long_over(
+        self, attempt_ids: Collection[UUID], *, before: datetime
+    ) -> dict[UUID, str | None]:
+        """Of some attempts, those whose runs ended before a moment, and where their drivers were.
+
+        An attempt whose driver still holds its lease is none of them.
+        """
+        with self._connect() as connection:
+            return history.long_over(connection, attempt_ids, before=before)
+
     def repairs(self, run_id: UUID) -> Runs:
         """All runs that the task instance of this one has had, newest first.
 

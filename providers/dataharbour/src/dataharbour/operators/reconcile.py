@@ -1,4 +1,4 @@
-"""End the runs whose Airflow task is gone, and mend the files of stored jobs."""
+"""End the runs whose Airflow task is gone, and put this machine's files of runs and jobs right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class ReconcileRunsOperator(BaseOperator):
     """Ends each run that is open though its task is over, with what is left of its driver.
 
-    The files of jobs that were stored over REST are made to say again what the database does.
+    The files of jobs that were stored over REST are made to say again what the database does, and
+    the folders of attempts whose runs ended long ago are removed (`jobs.folders`).
 
     Returns:
         XCom: ids of the runs that were changed, by what was done to them; under
@@ -28,16 +29,21 @@ class ReconcileRunsOperator(BaseOperator):
         from dataharbour import settings
         from dataharbour.hooks.backends import backend_of
         from dataharbour.hooks.database import DataHarbourDatabaseHook
+        from dataharbour.jobs.folders import remove_old_folders
         from dataharbour.jobs.reconcile import reconcile
         from dataharbour.operators.surroundings import now
         from dataharbour.triggers.task_state import task_of
 
         hook = DataHarbourDatabaseHook()
         store = hook.run_store(actor="reconciliation")
+        installed = settings.load()
         try:
             changed = reconcile(store, task_of, backend_of=backend_of, clock=now)
         finally:
-            mended = hook.definition_store(settings.load().stored_jobs).repair()
+            mended = hook.definition_store(installed.stored_jobs).repair()
             if mended:
                 self.log.warning("mend: %s", ", ".join(mended))
+            removed = remove_old_folders(store, installed.home / "runs", now=now())
+            if removed:
+                self.log.info("Removed the folders of %d attempts", removed)
         return {**changed, "mend": mended} if mended else changed
