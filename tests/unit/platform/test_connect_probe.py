@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from dataharbour.jobs.driver.interrupt import interrupt
 from dataharbour.jobs.driver.spec import ConnectSession
@@ -63,11 +73,13 @@ class Server(base_pb2_grpc.SparkConnectServiceServicer):
 
 
 @contextmanager
-def serving():
+def serving(tls=None):
     server = Server(secrets.token_hex(4))
     host = grpc.server(ThreadPoolExecutor(2))
     base_pb2_grpc.add_SparkConnectServiceServicer_to_server(server, host)
-    port = host.add_insecure_port("127.0.0.1:0")
+    port = (
+        host.add_secure_port("127.0.0.1:0", tls) if tls else host.add_insecure_port("127.0.0.1:0")
+    )
     host.start()
     try:
         yield server, port
@@ -148,3 +160,51 @@ def test_a_session_is_released_only_when_its_operations_are_over():
         interrupt(ConnectSession("localhost", port, server.token, SESSION, "ana"))
     kinds = [type(request).__name__ for request in server.asked]
     assert kinds == ["InterruptRequest", *["GetStatusRequest"] * 3, "ReleaseSessionRequest"]
+
+
+def certificate(folder):
+    """A key, and a certificate for 127.0.0.1 that vouches for itself; its file is the second."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "a server elsewhere")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = signed.public_bytes(pem)
+    (folder / "ca.pem").write_bytes(public)
+    return grpc.ssl_server_credentials([(private, public)]), folder / "ca.pem"
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_server_elsewhere_is_interrupted_over_tls_and_only_if_it_is_who_it_says(
+    tmp_path, trusted
+):
+    tls, authority = certificate(tmp_path)
+    roots = {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(authority)} if trusted else {}
+    with serving(tls) as (server, port):
+        session = ConnectSession("127.0.0.1", port, server.token, SESSION, "ana")
+        done = subprocess.run(
+            [sys.executable, "-m", "dataharbour.jobs.driver.interrupt"],
+            input=json.dumps(asdict(session)),
+            env={**os.environ, **roots},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == (0 if trusted else 1), done.stderr
+    assert bool(server.asked) is trusted
+    assert server.token not in done.stdout + done.stderr

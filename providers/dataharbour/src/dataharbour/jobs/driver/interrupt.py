@@ -40,7 +40,9 @@ def interrupt(session: ConnectSession) -> int:
 
     call = {"metadata": [("authorization", f"Bearer {session.token}")], "timeout": DEADLINE_S}
     request = wire.of_session(session.session_id, session.user_id)
-    credentials = grpc.local_channel_credentials()
+    # As Spark's own client has it: only this machine's servers have no TLS.
+    is_here = session.host == "localhost"
+    credentials = grpc.local_channel_credentials() if is_here else grpc.ssl_channel_credentials()
     with grpc.secure_channel(f"{session.host}:{session.port}", credentials) as channel:
         everything = wire.count(_INTERRUPT_TYPE, _ALL)
         reply = channel.unary_unary(f"{wire.SERVICE}/Interrupt")(request + everything, **call)
