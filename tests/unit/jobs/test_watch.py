@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from dataharbour.jobs.outcomes import Outcome, Patience, patience
 from dataharbour.jobs.store import RunStore
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+FINISH = "finish(%(id)s, %(token)s, 'SUCCEEDED', 0, null, null)"
 
 
 @pytest.fixture
@@ -32,6 +34,7 @@ def settle(
     *meanwhile: Callable[[], object],
     wait: Patience | None = None,
     after_s: float = 0.3,
+    is_alive: watch.IsAlive = lambda external_id: None,
 ) -> tuple[Outcome, list[AttemptState], float]:
     """Watch an attempt, doing something meanwhile: the outcome, what was seen, the seconds."""
     seen: list[AttemptState] = []
@@ -43,6 +46,7 @@ def settle(
                 attempt_id,
                 patience=wait or patience(claim_within_s=60, timeout_s=None, now=time.time()),
                 on_look=seen.append,
+                is_alive=is_alive,
             )
         )
         for step in meanwhile:
@@ -67,8 +71,7 @@ def claim(database: str, grant: AttemptGrant) -> Callable[[], None]:
 
 @pytest.fixture
 def finish(database: str, grant: AttemptGrant) -> Callable[[], None]:
-    call = "finish(%(id)s, %(token)s, 'SUCCEEDED', 0, null, null)"
-    return lambda: as_driver(database, grant, call)
+    return lambda: as_driver(database, grant, FINISH)
 
 
 def test_the_end_is_heard_at_once(database, grant, claim, finish):
@@ -156,6 +159,7 @@ def test_a_hundred_waits_share_one_connection(database, store, new_run):
                     grant.attempt_id,
                     patience=patience(claim_within_s=60, timeout_s=None, now=time.time()),
                     on_look=lambda state: None,
+                    is_alive=lambda external_id: None,
                 )
             )
             for grant in grants
@@ -176,10 +180,17 @@ def test_a_hundred_waits_share_one_connection(database, store, new_run):
     assert connections == 1
 
 
-def watching(database: str, attempt_id: UUID, on_look: Callable[[AttemptState], None]) -> Any:
+def watching(
+    database: str,
+    attempt_id: UUID,
+    on_look: Callable[[AttemptState], None],
+    is_alive: watch.IsAlive = lambda external_id: None,
+) -> Any:
     patient = patience(claim_within_s=60, timeout_s=None, now=time.time())
     return asyncio.create_task(
-        watch.until_settled(database, attempt_id, patience=patient, on_look=on_look)
+        watch.until_settled(
+            database, attempt_id, patience=patient, on_look=on_look, is_alive=is_alive
+        )
     )
 
 
@@ -221,3 +232,82 @@ def test_a_look_that_fails_ends_its_own_wait_only(database, grant, claim, finish
         return await asyncio.wait_for(good, 5)
 
     assert asyncio.run(both()) is Outcome.ENDED
+
+
+# --- drivers on other machines --------------------------------------------------------------
+
+
+def test_a_driver_elsewhere_that_died_before_it_claimed_is_noticed_at_once(database, grant):
+    asked: list[str] = []
+
+    def is_alive(external_id: str) -> bool:
+        asked.append(external_id)
+        return False
+
+    outcome, _, seconds = settle(database, grant.attempt_id, is_alive=is_alive)
+    assert (outcome, asked) == (Outcome.UNCLAIMED, ["elsewhere:1:1"])
+    assert seconds < 3
+
+
+def test_one_that_claimed_and_ended_before_the_answer_has_ended(database, grant, claim, finish):
+    def is_alive(external_id: str) -> bool:
+        claim()
+        finish()
+        return False
+
+    assert settle(database, grant.attempt_id, is_alive=is_alive)[0] is Outcome.ENDED
+
+
+@pytest.mark.parametrize("answer", [True, None, OSError("no answer")], ids=repr)
+def test_any_other_answer_is_waited_out(database, grant, claim, finish, monkeypatch, answer):
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.2)
+    asked: list[str] = []
+
+    def is_alive(external_id: str) -> bool | None:
+        asked.append(external_id)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    meanwhile = (lambda: None, claim, finish)
+    outcome, _, _ = settle(database, grant.attempt_id, *meanwhile, after_s=1, is_alive=is_alive)
+    assert outcome is Outcome.ENDED
+    assert len(asked) > 1, "it is asked again"
+
+
+def test_once_it_has_claimed_nobody_is_asked(database, grant, claim, finish, monkeypatch):
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.2)
+    claim()
+    asked: list[str] = []
+    settle(database, grant.attempt_id, finish, after_s=1, is_alive=asked.append)
+    assert asked == []
+
+
+def test_a_backend_that_does_not_answer_holds_nobody_up(database, store, new_run):
+    """Ten waits on a master that hangs, and one whose driver ends."""
+    answers = threading.Event()
+    began: list[float] = []
+
+    def hangs(external_id: str) -> None:
+        began.append(time.monotonic())
+        answers.wait(10)
+
+    grants = [store.start_attempt(new_run().id, backend="plain", now=NOW) for _ in range(11)]
+    for grant in grants:
+        store.submitted(grant.attempt_id, external_id="driver-1", now=NOW)
+
+    async def end_of_the_last() -> float:
+        *others, last = [
+            watching(database, grant.attempt_id, lambda state: None, hangs) for grant in grants
+        ]
+        await asyncio.sleep(1)
+        since = time.monotonic()
+        for call in ("claim(%(id)s, %(token)s, 'h:1')", FINISH):
+            await asyncio.to_thread(as_driver, database, grants[-1], call)
+        assert await asyncio.wait_for(last, 5) is Outcome.ENDED
+        took_s = time.monotonic() - since
+        assert (len(began), [other.done() for other in others]) == (watch._ASKS, [False] * 10)
+        answers.set()
+        return took_s
+
+    assert asyncio.run(end_of_the_last()) < 2

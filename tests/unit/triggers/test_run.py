@@ -28,8 +28,8 @@ def start(installation):
     """Starts an application; its run and the trigger that waits for it."""
     from dataharbour.triggers.run import RunTrigger
 
-    def start(source: str) -> tuple[Any, RunTrigger]:
-        site = site_of(installation)
+    def start(source: str, backend: Any = None) -> tuple[Any, RunTrigger]:
+        site = site_of(installation, backend)
         request = RunRequest(application=installation.application(source), backend="local")
         run = open_run(site, request, caller=CALLER)
         attempt = begin(site, run)
@@ -37,6 +37,7 @@ def start(installation):
         trigger = RunTrigger(
             run_id=str(run.id),
             attempt_id=str(attempt.attempt_id),
+            backend="local",
             since=now,
             claim_by=now + 60,
             end_by=None,
@@ -122,3 +123,22 @@ def test_a_driver_that_has_ended_is_not_cancelled(installation, start, task_is):
     task_is("queued")
     asyncio.run(trigger.on_kill())
     assert installation.store().get(run.id).detail is Detail.RUNNING
+
+
+def test_of_a_driver_elsewhere_its_backend_is_asked(installation, start, monkeypatch):
+    from dataharbour.hooks.backends import MAKERS
+    from dataharbour.jobs.backends.names import BackendName
+    from dataharbour.testing.plain_backend import PlainBackend
+
+    class Elsewhere(PlainBackend):
+        """A cluster on which drivers die before they can say anything."""
+
+        def submit(self, context):
+            return f"driver-{context.grant.number}"
+
+        def is_alive(self, external_id):
+            return None if external_id != "driver-1" else False
+
+    monkeypatch.setitem(MAKERS, BackendName.LOCAL, Elsewhere)
+    _, trigger = start("", backend=Elsewhere())
+    assert asyncio.run(only_event(trigger))["outcome"] == "UNCLAIMED"

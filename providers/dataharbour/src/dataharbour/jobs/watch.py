@@ -1,6 +1,7 @@
 """Wait for the ends of attempts without a thread: for Airflow's triggerer.
 
-All waits of a process share one connection, and are looked at by one query.
+All waits of a process share one connection, and are looked at by one query. Of a driver that
+has not claimed its attempt, and is none of this machine's, its backend is asked, in a thread.
 Reads only. Survives restarts of the database; two watchers of one attempt do
 no harm.
 """
@@ -23,7 +24,7 @@ from psycopg.rows import dict_row
 from dataharbour.db.engine import bounded
 from dataharbour.errors import RunNotFound
 from dataharbour.jobs.backends.start import driver_is_alive
-from dataharbour.jobs.model import AttemptState
+from dataharbour.jobs.model import AttemptState, Detail
 from dataharbour.jobs.outcomes import Outcome, Patience, outcome
 from dataharbour.jobs.rows import attempt_of
 from dataharbour.jobs.statements import statement
@@ -33,14 +34,16 @@ _LOOK_EVERY_S = 10.0  # as often as a driver renews its lease; news of an end co
 _TURN_S = 0.5  # how soon a new wait is looked at for the first time
 _GATHER_S = 0.05  # news that come together are looked at together
 _RECONNECT_S = 2.0
+_ASKS = 2  # of backends at once: each may take ten seconds, and the threads are everybody's
 
 log = logging.getLogger(__name__)
 
 OnLook = Callable[[AttemptState], None]
+IsAlive = Callable[[str], bool | None]
 
 
 async def until_settled(
-    conninfo: str, attempt_id: UUID, *, patience: Patience, on_look: OnLook
+    conninfo: str, attempt_id: UUID, *, patience: Patience, on_look: OnLook, is_alive: IsAlive
 ) -> Outcome:
     """Wait until there is nothing more to wait for.
 
@@ -50,6 +53,8 @@ async def until_settled(
         patience: how long to wait for what.
         on_look: told each state that was read, at least about every ten seconds; what it
             raises ends the wait.
+        is_alive: the backend's; asked in a thread, and only for a driver that has not claimed
+            its attempt yet.
 
     Raises:
         RunNotFound: there is no such attempt.
@@ -57,7 +62,7 @@ async def until_settled(
     loop = asyncio.get_running_loop()
     key = (id(loop), conninfo)
     watcher = _watchers.setdefault(key, _Watcher(key))
-    wait = _Wait(attempt_id, patience, on_look, loop.create_future())
+    wait = _Wait(attempt_id, patience, on_look, is_alive, loop.create_future())
     watcher.add(wait)
     try:
         return await wait.settled
@@ -74,14 +79,19 @@ class _Wait:
     Attributes:
         due_at: when its attempt is to be looked at next (monotonic); at once, to begin with.
         run_id: as far as it is known.
+        alive: what the backend has answered last.
+        asking: while it is being asked.
     """
 
     attempt_id: UUID
     patience: Patience
     on_look: OnLook
+    is_alive: IsAlive
     settled: asyncio.Future[Outcome]
     due_at: float = 0.0
     run_id: str | None = None
+    alive: bool | None = None
+    asking: asyncio.Task[None] | None = None
 
 
 @dataclass(eq=False)
@@ -90,6 +100,7 @@ class _Watcher:
 
     key: tuple[int, str]
     waits: set[_Wait] = field(default_factory=set)
+    _asks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_ASKS))
     _task: asyncio.Task[None] | None = None
 
     def add(self, wait: _Wait) -> None:
@@ -99,6 +110,8 @@ class _Watcher:
 
     def remove(self, wait: _Wait) -> None:
         self.waits.discard(wait)
+        if wait.asking is not None:
+            wait.asking.cancel()
 
     def close(self) -> None:
         self._take_no_more()
@@ -141,9 +154,22 @@ class _Watcher:
         for wait in due:
             wait.due_at = began + _LOOK_EVERY_S
             try:
-                _tell(wait, found.get(wait.attempt_id))
+                unseen = _tell(wait, found.get(wait.attempt_id))
             except Exception as error:  # of this wait alone
                 _fail(wait, error)
+            else:
+                if unseen is not None and (wait.asking is None or wait.asking.done()):
+                    wait.asking = asyncio.create_task(self._ask(wait, unseen))
+
+    async def _ask(self, wait: _Wait, external_id: str) -> None:
+        """Ask the backend whether a driver lives; where not, its attempt is read once more."""
+        try:
+            async with self._asks:
+                wait.alive = await asyncio.to_thread(wait.is_alive, external_id)
+        except Exception as error:  # then only the time tells
+            log.warning("Nobody can say whether the driver %s lives: %s", external_id, error)
+        if wait.alive is False:
+            wait.due_at = 0.0  # it may have claimed, and ended, before the answer
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         """Until there is news, or an attempt is due."""
@@ -163,19 +189,26 @@ class _Watcher:
 _watchers: dict[tuple[int, str], _Watcher] = {}  # by event loop and database
 
 
-def _tell(wait: _Wait, row: dict[str, Any] | None) -> None:
-    """Settle a wait, or report what was seen."""
+def _tell(wait: _Wait, row: dict[str, Any] | None) -> str | None:
+    """Settle a wait, or report what was seen.
+
+    Returns:
+        The driver that its backend is to be asked about, or None.
+    """
     if wait.settled.done():
-        return
+        return None
     if row is None:
         raise RunNotFound(f"There is no attempt {wait.attempt_id}.", "List the runs.")
     attempt, wait.run_id = attempt_of(row), str(row["run_id"])
-    alive = None if attempt.external_id is None else driver_is_alive(attempt.external_id)
+    here = None if attempt.external_id is None else driver_is_alive(attempt.external_id)
+    alive = wait.alive if here is None else here
     settled = outcome(attempt, patience=wait.patience, alive=alive, now=time.time())
-    if settled is None:
-        wait.on_look(attempt)
-    else:
+    if settled is not None:
         wait.settled.set_result(settled)
+        return None
+    wait.on_look(attempt)
+    is_unseen = here is None and attempt.observed is Detail.SUBMITTED
+    return attempt.external_id if is_unseen else None
 
 
 def _fail(wait: _Wait, error: Exception) -> None:

@@ -395,6 +395,7 @@ class SparkJobOperator(BaseOperator):
             trigger=RunTrigger(
                 run_id=str(run.id),
                 attempt_id=str(attempt.attempt_id),
+                backend=run.backend,
                 since=wait.since,
                 claim_by=wait.claim_by,
                 end_by=wait.end_by,

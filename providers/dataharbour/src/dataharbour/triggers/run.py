@@ -10,6 +10,7 @@ from uuid import UUID
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from dataharbour.hooks.backends import backend_of
 from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.jobs.follow import ProgressReport
 from dataharbour.jobs.outcomes import Patience
@@ -26,6 +27,7 @@ class RunTrigger(BaseTrigger):
     Args:
         run_id: the run.
         attempt_id: its newest attempt.
+        backend: where its driver runs.
         conn_id: connection of the database `dataharbour`.
         since: when the wait began, seconds since the epoch.
         claim_by: until when the driver has claimed the attempt.
@@ -40,6 +42,7 @@ class RunTrigger(BaseTrigger):
         *,
         run_id: str,
         attempt_id: str,
+        backend: str,
         conn_id: str = DataHarbourDatabaseHook.default_conn_name,
         since: float,
         claim_by: float,
@@ -49,6 +52,7 @@ class RunTrigger(BaseTrigger):
         super().__init__()
         self.run_id = run_id
         self.attempt_id = attempt_id
+        self.backend = backend
         self.conn_id = conn_id
         self.since = since
         self.claim_by = claim_by
@@ -57,7 +61,10 @@ class RunTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, JSON values only."""
-        names = ("run_id", "attempt_id", "conn_id", "since", "claim_by", "end_by", "carry")
+        names = (
+            *("run_id", "attempt_id", "backend", "conn_id"),
+            *("since", "claim_by", "end_by", "carry"),
+        )
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {name: getattr(self, name) for name in names},
@@ -70,6 +77,7 @@ class RunTrigger(BaseTrigger):
             UUID(self.attempt_id),
             patience=Patience(self.since, self.claim_by, self.end_by),
             on_look=ProgressReport(since=self.since, emit=self.log.info),
+            is_alive=lambda external_id: backend_of(self.backend).is_alive(external_id),
         )
         yield TriggerEvent({**self.carry, "attempt_id": self.attempt_id, "outcome": str(why)})
 
