@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dataharbour.platform.connect_pair import (
+    GIVE_UP_AFTER_S,
     KILL_HUNG_AFTER_S,
     PAUSE_S,
     SETTLE_S,
@@ -33,6 +34,7 @@ BUSY = replace(WELL, served=11)
 OLD = replace(WELL, up_s=86_401)
 HUNG = replace(WELL, misses=3, silent_s=20, sessions=None, served=None)
 DEAD = replace(HUNG, silent_s=KILL_HUNG_AFTER_S)
+GONE = replace(HUNG, silent_s=GIVE_UP_AFTER_S)
 DOUBTED = replace(WELL, misses=2, silent_s=9)
 NEVER = replace(YOUNG, up_s=START_WITHIN_S, misses=9)
 IDLE = replace(WELL, sessions=0)
@@ -101,6 +103,20 @@ UNTOLD = Pair("spark_standby", "spark", NOW - 9_999, NOW - 9_000, "it leaked")
             id="hung-while-the-leaking-one-still-drains",
         ),
         pytest.param(SETTLED, HUNG, DOUBTED, [], id="the-other-is-in-doubt-too"),
+        # The other does not come up: the hung one is stopped, and then started again.
+        pytest.param(
+            SETTLED,
+            replace(GONE, silent_s=GIVE_UP_AFTER_S - 1),
+            OFF,
+            [(Do.START, "spark_standby")],
+            id="the-other-gets-its-time",
+        ),
+        pytest.param(SETTLED, GONE, OFF, [(Do.STOP, "spark")], id="the-other-dies-at-once"),
+        pytest.param(SETTLED, GONE, YOUNG, [(Do.STOP, "spark")], id="the-other-still-starts"),
+        pytest.param(SETTLED, GONE, NEVER, [(Do.STOP, "spark")], id="the-other-never-comes"),
+        pytest.param(
+            SETTLED, GONE, WELL, [(Do.SWITCH, "spark_standby")], id="it-came-after-all"
+        ),
         # Retired: until its sessions are over.
         pytest.param(JUST, IDLE, WELL, [], id="a-task-may-still-come"),
         pytest.param(AFTER, IDLE, WELL, [(Do.STOP, "spark")], id="idle"),
@@ -195,3 +211,23 @@ def test_a_keeper_killed_at_any_step_is_followed_by_one_that_goes_on(killed_at, 
     assert world.seen["spark"] == OFF
     assert world.seen["spark_standby"].answered
     assert not world.runs_lost
+
+
+@pytest.mark.parametrize("spare", ["dies", "never answers"])
+def test_a_hung_server_whose_spare_cannot_come_up_is_started_again(spare):
+    """There is memory for one of them only."""
+    world = World(replace(HUNG, sessions=None))
+    for _ in range(40):
+        hung = world.seen["spark"]
+        world.turn()
+        if world.seen["spark"] == hung and hung.misses:
+            world.seen["spark"] = replace(hung, silent_s=hung.silent_s + 30)
+        other = world.seen["spark_standby"]
+        if world.seen["spark"] != OFF and other.running:
+            up_s = other.up_s + 30
+            stuck = replace(YOUNG, up_s=up_s, misses=9, silent_s=up_s)
+            world.seen["spark_standby"] = OFF if spare == "dies" else stuck
+    assert world.pair.current == "spark"
+    assert world.seen["spark"].answered
+    assert not world.seen["spark"].misses
+    assert world.seen["spark_standby"] == OFF

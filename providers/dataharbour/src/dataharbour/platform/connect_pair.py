@@ -16,6 +16,9 @@ SERVERS = ("spark", "spark_standby")  # names of the services
 START_WITHIN_S = 180.0  # a process this young that has never answered is starting
 HUNG_AFTER = 3  # probes without an answer, in a row
 KILL_HUNG_AFTER_S = 45.0  # of silence: a long collection of garbage may have been all
+# Of silence: by then the other should long have answered. One that cannot (there may be no memory
+# for two, as long as this one is there) must not leave both to themselves for ever.
+GIVE_UP_AFTER_S = START_WITHIN_S + KILL_HUNG_AFTER_S
 SETTLE_S = 70.0  # a task that has just read the old address has its session by then
 PAUSE_S = 600.0  # between two replacements of servers that only leak
 
@@ -168,13 +171,15 @@ def decide(pair: Pair, seen: Mapping[str, Seen], limits: Limits, *, now: float) 
         how = Condition.HEALTHY  # a limit that every server is over would replace them for ever
     if how not in (Condition.LEAKING, Condition.HUNG):
         return [*todo, *_retire(pair, seen[spare], spare_how, spare_why, limits, now=now)]
-    if spare_how is Condition.DOWN:
-        return [*todo, Action(Do.START, spare, why)]
     # A limit may be so low that a fresh server is over it at once: it is still the better one.
     is_younger = spare_how is Condition.LEAKING and seen[spare].up_s < seen[current].up_s
     can_serve = (spare_how is Condition.HEALTHY and not seen[spare].misses) or is_younger
     if how is Condition.HUNG and (can_serve or spare_how is Condition.LEAKING):
         return [*todo, Action(Do.SWITCH, spare, why)]
+    if how is Condition.HUNG and seen[current].silent_s >= GIVE_UP_AFTER_S:
+        return [*todo, Action(Do.STOP, current, f"{why}, nor does {spare}")]  # and it is started
+    if spare_how is Condition.DOWN:
+        return [*todo, Action(Do.START, spare, why)]
     if can_serve and seen[spare].warmed:
         return [*todo, Action(Do.SWITCH, spare, why)]
     if spare_how in (Condition.LEAKING, Condition.HUNG) and not is_younger:
