@@ -117,6 +117,7 @@ class Platform:
         self.supervisor = Supervisor()
         self.spark = {"spark": Spark(), "spark_standby": Spark()}
         self.connection: str | None = None
+        self.kernels_use: list[int] = []
         self.airflow_is_away = False
         self.said: list[str] = []
         self.keeper = self.new_keeper()
@@ -127,7 +128,7 @@ class Platform:
         ports |= {connect_state.PAGES[name]: each.page for name, each in self.spark.items()}
         self.keeper = Keeper(
             self.home, self.supervisor, ports=ports, token="t",
-            publish=self.publish, say=self.said.append,
+            publish=self.publish, tell_notebooks=self.tell_notebooks, say=self.said.append,
         )  # fmt: skip
         return self.keeper
 
@@ -135,6 +136,9 @@ class Platform:
         if self.airflow_is_away:
             raise Unavailable("Airflow does not answer.", "Wait.")
         self.connection = server
+
+    def tell_notebooks(self, ports: list[int]) -> None:
+        self.kernels_use = ports
 
     @property
     def pair(self) -> Pair:
@@ -190,6 +194,7 @@ def test_a_hanging_server_is_replaced_as_soon_as_the_other_answers(platform):
     platform.until(lambda: platform.connection == "spark_standby")
     assert "has not answered" in platform.pair.why
     assert platform.supervisor.done == ["start spark_standby"], "it may come back"
+    assert platform.kernels_use == [platform.spark[n].port for n in ("spark_standby", "spark")]
 
 
 def test_one_that_answers_again_is_not_replaced(platform):

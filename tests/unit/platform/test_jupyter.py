@@ -32,7 +32,8 @@ def files(tmp_path: Path) -> JupyterFiles:
 
 def write(files: JupyterFiles, **changed) -> None:
     welcome = files.root.parent / "welcome.ipynb"
-    files.write(**{"port": 18899, "token": "s3cret", "welcome": welcome, **changed})
+    given = {"port": 18899, "token": "s3cret", "welcome": welcome, "connect_ports": [1, 2]}
+    files.write(**given | changed)
 
 
 def mode(path: Path) -> int:
@@ -88,6 +89,59 @@ def test_the_choice_is_remembered(tmp_path):
     assert jupyter.is_chosen(home)
     jupyter.remember(home, wanted=False)
     assert not jupyter.is_chosen(home)
+
+
+# --- the server that a kernel finds ----------------------------------------------------------
+
+
+@pytest.fixture
+def servers():
+    """Two ports that answer: while the sessions of a replaced server end, it is still there."""
+    with socket.create_server(("127.0.0.1", 0)) as old, socket.create_server(("", 0)) as new:
+        yield old, new
+
+
+@pytest.fixture
+def kernel(files, monkeypatch):
+    """Starts one: the address of Spark that its user's code finds."""
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(files.config))
+    monkeypatch.setenv("SPARK_REMOTE", "as JupyterLab was started")
+    monkeypatch.setattr(threading.Thread, "start", lambda self: None)
+
+    def start() -> str:
+        runpy.run_path(str(files.startup))
+        return os.environ["SPARK_REMOTE"]
+
+    return start
+
+
+def port_of(server) -> int:
+    return server.getsockname()[1]
+
+
+def test_a_kernel_uses_the_server_that_took_over(files, servers, kernel):
+    old, new = map(port_of, servers)
+    files.name_servers([old, new])
+    assert kernel() == f"sc://localhost:{old}/;user_id=notebooks"
+    files.name_servers([new, old])
+    assert kernel() == f"sc://localhost:{new}/;user_id=notebooks"
+
+
+def test_a_kernel_uses_the_one_that_answers(files, servers, kernel):
+    old, new = servers
+    files.name_servers([port_of(old), port_of(new)])
+    old.close()
+    assert kernel() == f"sc://localhost:{port_of(new)}/;user_id=notebooks"
+
+
+def test_a_kernel_that_is_told_nothing_keeps_what_it_has(files, kernel):
+    (files.config / "connect_ports").unlink()
+    assert kernel() == "as JupyterLab was started"
+
+
+def test_without_jupyterlab_nobody_is_told(tmp_path):
+    JupyterFiles(tmp_path / "jupyter", tmp_path / "notebooks", (-1, -1)).name_servers([1, 2])
+    assert not (tmp_path / "jupyter").exists()
 
 
 # --- the configuration, as Jupyter runs it ---------------------------------------------------

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -36,6 +37,7 @@ from dataharbour.platform.connect_pair import (
 from dataharbour.platform.connect_probe import query_problem
 from dataharbour.platform.connect_warm_up import warm_up
 from dataharbour.platform.driver_pool import DriverPool
+from dataharbour.platform.jupyter import JupyterFiles
 from dataharbour.platform.layout import Home
 from dataharbour.platform.memory import tree_bytes
 from dataharbour.platform.ports import LOOPBACK
@@ -77,6 +79,7 @@ class Keeper:
         ports: of the platform.
         token: of both servers.
         publish: has Airflow's connection name a server; raises `DataHarbourError`.
+        tell_notebooks: has kernels that start from now on use the first of these ports.
         say: takes one line of the log.
     """
 
@@ -88,6 +91,7 @@ class Keeper:
         ports: Mapping[str, int],
         token: str,
         publish: Publish,
+        tell_notebooks: Callable[[list[int]], None],
         say: Say,
     ) -> None:
         self.home = home
@@ -95,6 +99,7 @@ class Keeper:
         self._ports = ports
         self._token = token
         self._publish = publish
+        self._tell_notebooks = tell_notebooks
         self._say = say
         self._lives: dict[str, _Life] = {}
         self._said: str | None = None
@@ -103,7 +108,7 @@ class Keeper:
         """Look once and do what is to be done; whether all is quiet."""
         pair = connect_state.load(self.home)
         if pair.published != pair.current:
-            pair = self._tell_airflow(pair)
+            pair = self._tell_everybody(pair)
         states = {s.name: s for s in self.supervisor.states()}
         if not all(name in states for name in SERVERS):
             return False  # the supervisor does not answer, or is another version's
@@ -189,10 +194,14 @@ class Keeper:
         elif action.do is Do.SWITCH:
             pair = switched(pair, action, now=time.time())
             connect_state.save(self.home, pair)
-            return self._tell_airflow(pair)
+            return self._tell_everybody(pair)
         return pair
 
-    def _tell_airflow(self, pair: Pair) -> Pair:
+    def _tell_everybody(self, pair: Pair) -> Pair:
+        try:
+            self._tell_notebooks(connect_state.ports_from(pair, self._ports))
+        except OSError as error:  # they find a server that answers all the same
+            self._say(f"cannot tell the notebooks of {pair.current}: {error}")
         try:
             self._publish(pair.current)
         except DataHarbourError as error:  # Airflow or its database is away; asked again
@@ -235,6 +244,15 @@ def publisher(chosen: Mapping[str, int], secret: credentials.Credentials) -> Pub
     return publish
 
 
+def notebooks_of(home: Home) -> JupyterFiles:
+    """JupyterLab's files, of whoever has them now: it may be installed while we run."""
+    owner = (-1, -1)
+    with suppress(FileNotFoundError):  # it was never started here
+        found = (home.jupyter / "config").stat()
+        owner = (found.st_uid, found.st_gid)
+    return JupyterFiles(home.jupyter, home.notebooks, owner)
+
+
 def main() -> None:
     """Keep the pair of the platform in $HARBOUR_HOME."""
     home = Home(Path(os.environ["HARBOUR_HOME"]))
@@ -249,6 +267,7 @@ def main() -> None:
         ports=chosen,
         token=secret.spark_connect_token,
         publish=publisher(chosen, secret),
+        tell_notebooks=lambda ports: notebooks_of(home).name_servers(ports),
         say=say,
     )
     limits = read_limits(home, say=say)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from dataharbour.platform.connect_pair import SERVERS, Pair
+from dataharbour.platform.connect_pair import SERVERS, Pair, other
 from dataharbour.platform.credentials import write_private
 from dataharbour.platform.layout import Home
 from dataharbour.platform.ports import PREFERRED
@@ -32,6 +32,11 @@ def save(home: Home, pair: Pair) -> None:
 def port_of(ports: Mapping[str, int], server: str) -> int:
     """Where a server of the pair listens."""
     return ports.get(PORTS[server], PREFERRED[PORTS[server]])
+
+
+def ports_from(pair: Pair, ports: Mapping[str, int]) -> list[int]:
+    """Where both servers listen, the current one first."""
+    return [port_of(ports, name) for name in (pair.current, other(pair.current))]
 
 
 def page_of(ports: Mapping[str, int], server: str) -> int:

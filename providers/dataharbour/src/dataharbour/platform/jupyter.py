@@ -90,13 +90,14 @@ class JupyterFiles:
         """What each kernel runs first."""
         return self.config / "startup.py"
 
-    def write(self, *, port: int, token: str, welcome: Path) -> None:
+    def write(self, *, port: int, token: str, welcome: Path, connect_ports: Sequence[int]) -> None:
         """Make the folders, give them to the server, and render the configuration.
 
         Args:
             port: where it listens.
             token: what it asks for.
             welcome: a notebook to begin with; it is put there once.
+            connect_ports: of Spark's servers, the present one first.
         """
         self.root.mkdir(exist_ok=True)
         self.root.chmod(0o711)
@@ -127,8 +128,19 @@ class JupyterFiles:
         }
         for file, text in texts.items():
             _write_for(file, text, group=self.owner[1])
+        self.name_servers(connect_ports)
         if not (self.config / "welcomed").exists():
             self._welcome(welcome)
+
+    def name_servers(self, connect_ports: Sequence[int]) -> None:
+        """Which of Spark's servers kernels use that start from now on; nothing without JupyterLab.
+
+        Args:
+            connect_ports: the present one first; a kernel that finds that gone takes another.
+        """
+        if self.config.is_dir():
+            ports = " ".join(map(str, connect_ports))
+            _write_for(self.config / "connect_ports", ports, group=self.owner[1])
 
     def _welcome(self, notebook: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -171,20 +183,19 @@ def environment(files: JupyterFiles) -> dict[str, str]:
 
 
 def kernel_environment(
-    *, connect_ports: Sequence[int], token: str, lake: str, s3: Mapping[str, str]
+    *, connect_port: int, token: str, lake: str, s3: Mapping[str, str]
 ) -> dict[str, str]:
     """What connects a kernel to Spark and to the lake, by the names that `harbour env` uses.
 
     Args:
-        connect_ports: of Spark's servers, the present one first; a kernel that starts when that is
-            gone takes one that answers (`jupyter_startup`).
+        connect_port: of Spark's present server; when that was replaced, a kernel finds the other
+            by itself (`jupyter_startup`).
         token: of both servers.
         lake: as Spark names it.
         s3: what S3 clients read.
     """
     return {
-        "SPARK_REMOTE": f"sc://localhost:{connect_ports[0]}/;user_id=notebooks",
-        "DATAHARBOUR_CONNECT_PORTS": " ".join(map(str, connect_ports)),
+        "SPARK_REMOTE": f"sc://localhost:{connect_port}/;user_id=notebooks",
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": token,
         "HARBOUR_LAKE": lake.replace("s3a://", "s3://"),
         "DATAHARBOUR_LAKE": lake,  # as Spark and the notebooks that run as jobs have it

@@ -19,8 +19,13 @@ def _prepare(every_s: float = 240.0) -> None:
     warnings.filterwarnings("ignore", message="PySpark does not yet fully support pandas")
     warnings.filterwarnings("ignore", message=".*Pandas4Warning.*")
 
-    # Spark's server may have been replaced, on another port, since JupyterLab was started.
-    for port in os.environ.get("DATAHARBOUR_CONNECT_PORTS", "").split():
+    # Spark's server may have been replaced, on another port, since JupyterLab was started; the old
+    # one still answers for a while.
+    ports = ""
+    told = os.path.join(os.environ.get("JUPYTER_CONFIG_DIR", ""), "connect_ports")
+    with contextlib.suppress(OSError), open(told) as file:
+        ports = file.read()
+    for port in ports.split():
         with contextlib.suppress(OSError):
             socket.create_connection(("localhost", int(port)), timeout=1).close()
             os.environ["SPARK_REMOTE"] = f"sc://localhost:{port}/;user_id=notebooks"

@@ -78,6 +78,11 @@ class Platform:
         return JupyterFiles(home.jupyter, home.notebooks, owner_of(self.accounts.notebooks))
 
     @property
+    def connect_ports(self) -> list[int]:
+        """Of Spark's servers, the present one first."""
+        return connect_state.ports_from(connect_state.load(self.plan.home), self.plan.ports)
+
+    @property
     def spark_cluster(self) -> SparkCluster:
         """The standalone master and worker."""
         secret = self.plan.credentials
@@ -200,10 +205,8 @@ class Platform:
         plan, files = self.plan, self.jupyter
         python, packages = interpreter_for(self.accounts.notebooks) or (Path(sys.executable), {})
         access_key, secret_key = plan.credentials.s3["spark"]
-        now = connect_state.load(plan.home).current
-        others = [name for name in SERVERS if name != now]
         kernels = jupyter.kernel_environment(
-            connect_ports=[connect_state.port_of(plan.ports, name) for name in (now, *others)],
+            connect_port=self.connect_ports[0],
             token=plan.credentials.spark_connect_token,
             lake=plan.lake,
             s3={

@@ -181,6 +181,7 @@ class _Start:
                 port=self.plan.ports["notebooks"],
                 token=secret.notebooks_token,
                 welcome=self.plan.checkout.include / "notebooks" / "welcome.ipynb",
+                connect_ports=self.platform.connect_ports,
             )
         changed = self.supervisor.configure(self.platform.services())
         if changed and self.supervisor.is_alive():
