@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
@@ -192,6 +193,7 @@ def test_the_attempt_travels_in_a_private_file(request, context, spark_submit, b
     assert (attempt.ticket, attempt.attempt_id) == ("the-ticket", str(ATTEMPT))
     assert attempt.source == b"print('the application')"
     assert attempt.args == ["--day", "an-argument"]
+    assert "lake-" not in json.dumps(asdict(replace(attempt, source="")))
     shown = json.dumps([told["argv"], told["environ"]])
     for secret in (*SECRETS, "an-argument", "fernet-key"):
         assert secret not in shown

@@ -182,6 +182,19 @@ def test_it_runs_the_application_that_it_carries(cluster, grant, store):
     assert state.external_id == "driver-20261123120000-0001", "it says itself where it is"
 
 
+def test_the_lakes_keys_are_hidden_that_it_finds_where_it_runs(cluster, grant):
+    keys = {"AWS_ACCESS_KEY_ID": "the-cluster's-key", "AWS_SECRET_ACCESS_KEY": "its/secret"}
+    source = """
+        import os
+        from urllib.parse import quote
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            print(os.environ[name], quote(os.environ[name], safe=""))
+    """
+    cluster.start(grant, source, through=["env", *map("=".join, keys.items())])
+    assert cluster.end(grant).observed is Detail.SUCCEEDED
+    assert cluster.lines(grant) == ["*** ***"] * 2
+
+
 def test_its_exit_code_is_the_applications(cluster, grant):
     process = cluster.start(grant, "raise SystemExit(3)")
     assert cluster.end(grant).exit_code == 3

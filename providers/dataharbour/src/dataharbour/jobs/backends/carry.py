@@ -17,9 +17,11 @@ def packed(
     unset: Sequence[str] = (),
     launcher: Sequence[str] = (),
     app_prefix: str = "",
-    secrets: Sequence[str] = (),
 ) -> dict[str, str]:
     """The variables that carry the attempt of `context`.
+
+    The lake's keys are not among them, not even to be hidden: the driver hides those that it
+    finds where it runs.
 
     Args:
         context: the attempt.
@@ -27,7 +29,6 @@ def packed(
         unset: variables that it shall not have; see `Carried`.
         launcher: argv before the child; see `Carried`.
         app_prefix: how the id of its Spark application must begin.
-        secrets: more values that must never stand in a log.
 
     Raises:
         ConfigError: the application cannot be read, or is too large to travel.
@@ -52,7 +53,7 @@ def packed(
             },
             unset=list(unset),
             timeout_s=context.request.timeout_s,
-            secrets=secrets_of(context, secrets),
+            secrets=secrets_of(context),
             app_prefix=app_prefix,
         ).pack()
     except OSError as error:

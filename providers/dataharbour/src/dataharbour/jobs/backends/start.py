@@ -12,7 +12,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -110,7 +110,8 @@ def start_driver(
     Raises:
         ConfigError: the drivers' database file is wrong.
     """
-    hidden = secrets_of(context, secrets)
+    keys = (context.lake.secret_key, context.lake.access_key)
+    hidden = [*secrets_of(context), *in_urls_too([*secrets, *keys])]
     folder = attempt_folder(context)
     (folder / "work").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
@@ -200,15 +201,13 @@ def _password(conninfo: str) -> str | None:
     return str(password) if password else None
 
 
-def secrets_of(context: LaunchContext, more: Sequence[str]) -> list[str]:
-    """Values that must never stand in a log, also as they stand in a URL."""
-    values = (
-        context.grant.token,
-        *more,
-        context.lake.secret_key,
-        context.lake.access_key,
-        _password(context.driver_conninfo),
-    )
+def secrets_of(context: LaunchContext) -> list[str]:
+    """What must never stand in a log of this attempt: its token, and the database's password."""
+    return in_urls_too([context.grant.token, _password(context.driver_conninfo)])
+
+
+def in_urls_too(values: Iterable[str | None]) -> list[str]:
+    """Those that there are, as they are and as they stand in a URL."""
     plain = [value for value in values if value]
     quoted = [form for value in plain for form in (quote(value), quote(value, safe=""))]
     return [*plain, *quoted]

@@ -24,7 +24,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]  # where `dataharbour` is imported from
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _GATEWAY = "PYSPARK_GATEWAY_PORT"
 _STANDALONE_ID = re.compile(r"driver-[0-9]{14}-[0-9]+")  # the worker names the folder after it
 
@@ -82,9 +83,17 @@ def prepare(carried: Carried, environ: MutableMapping[str, str], *, folder: Path
         ],
         environment=environment,
         timeout_s=carried.timeout_s,
-        secrets=[*carried.secrets, carried.ticket, token],
+        secrets=[*carried.secrets, carried.ticket, token, *_keys(environment)],
         app_prefix=carried.app_prefix,
     )
+
+
+def _keys(environment: Mapping[str, str]) -> list[str]:
+    """The lake's keys that the application has here, as they are and as they stand in a URL."""
+    from urllib.parse import quote
+
+    keys = [environment[name] for name in _KEYS if environment.get(name)]
+    return [form for key in keys for form in (key, quote(key), quote(key, safe=""))]
 
 
 def _hide() -> None:
