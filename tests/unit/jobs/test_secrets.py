@@ -207,9 +207,23 @@ def test_only_values_are_hidden():
     assert value["token"] == "a"
 
 
+@pytest.mark.parametrize("value", ["abc", 42])
+def test_in_a_list_a_value_after_a_flag_is_hidden_and_refused(value):
+    given = {"conf": {"args": ["--to", "x", "--db-password", value, "--token", "--verbose"]}}
+    hidden = {"conf": {"args": ["--to", "x", "--db-password", HIDDEN, "--token", "--verbose"]}}
+    assert redact(given) == hidden
+    with pytest.raises(SecretInRequest, match="/params/conf/args/3"):
+        refuse_secrets({"params": given})
+    refuse_secrets({"params": hidden})
+
+
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.text() | st.integers(),
+        st.none()
+        | st.booleans()
+        | st.text()
+        | st.integers()
+        | st.sampled_from(["--password", "-s"]),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=20,
     )

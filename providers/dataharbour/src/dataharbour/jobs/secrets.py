@@ -103,27 +103,24 @@ def redact(value: Any, *, name: str = "") -> Any:
     if isinstance(value, Mapping):
         return {key: redact(inner, name=str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [redact(inner, name=name) for inner in value]
+        flagged = set(_after_flags(value))
+        return [HIDDEN if n in flagged else redact(v, name=name) for n, v in enumerate(value)]
     if _is_secret(value, name):
         return HIDDEN
     return redact_text(value) if isinstance(value, str) else value
 
 
 def refuse_secrets(values: Mapping[str, Any]) -> None:
-    """Refuse values that hold a secret.
+    """Refuse values that hold a secret; in a list, the value after ``--password`` is one, too.
 
     Args:
-        values: by the name of their field, as the request had it: ``args`` is
-            read as a command line (the value after ``--password`` is one, too).
+        values: by the name of their field, as the request had it.
 
     Raises:
         SecretInRequest: with the place, as a JSON pointer; the value is not repeated.
     """
     for field, value in values.items():
-        found = next(_secrets(value, f"/{field}", name=""), None)
-        if found is None and field == "args":
-            found = _after_a_flag(value)
-        _refuse(found)
+        _refuse(next(_secrets(value, f"/{field}", name=""), None))
 
 
 def check_request(request: RunRequest) -> None:
@@ -170,8 +167,12 @@ def _secrets(value: Any, place: str, *, name: str) -> Iterator[str]:
             else:
                 yield from _secrets(inner, f"{place}/{_step(key)}", name=str(key))
     elif isinstance(value, list | tuple):
+        flagged = set(_after_flags(value))
         for number, inner in enumerate(value):
-            yield from _secrets(inner, f"{place}/{number}", name=name)
+            if number in flagged:
+                yield f"{place}/{number}"
+            else:
+                yield from _secrets(inner, f"{place}/{number}", name=name)
     elif _is_secret(value, name) or (isinstance(value, str) and holds_secret(value)):
         yield place
 
@@ -205,13 +206,13 @@ def _is_secret(value: Any, name: str) -> bool:
     return is_secret_name(name) and _PLACEHOLDER.fullmatch(str(value)) is None
 
 
-def _after_a_flag(args: Sequence[str]) -> str | None:
-    """The place of a value that stands alone after a flag such as ``--password``."""
-    for number, (flag, value) in enumerate(pairwise(args), start=1):
-        match = _FLAG.fullmatch(flag)
-        if match and not _ANOTHER_FLAG.match(value) and _is_secret(value, match[1]):
-            return f"/args/{number}"
-    return None
+def _after_flags(values: Sequence[Any]) -> Iterator[int]:
+    """The positions of values that stand alone after a flag such as ``--password``."""
+    for number, (flag, value) in enumerate(pairwise(values), start=1):
+        match = _FLAG.fullmatch(flag) if isinstance(flag, str) else None
+        is_flag = isinstance(value, str) and _ANOTHER_FLAG.match(value)
+        if match and not is_flag and _is_secret(value, match[1]):
+            yield number
 
 
 def _step(key: object) -> str:
