@@ -98,7 +98,6 @@ def run(detail: Detail, desired: Desired = Desired.SUCCEEDED) -> Run:
         (Detail.RUNNING, Step.ADOPT),
         (Detail.FINALIZING, Step.ADOPT),
         (Detail.LOST, Step.ADOPT),
-        (Detail.AMBIGUOUS, Step.ADOPT),
         *((end, Step.REFUSE) for end in sorted(TERMINAL)),
     ],
 )

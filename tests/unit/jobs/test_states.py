@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+
+import psycopg
 import pytest
 
 from dataharbour.errors import Conflict
@@ -37,7 +40,7 @@ def test_every_other_state_can_come_to_an_end(detail):
 
 def test_user_code_runs_only_after_a_submission():
     before = {old for old in Detail if Detail.RUNNING in TRANSITIONS[old]}
-    assert before == {Detail.SUBMITTING, Detail.SUBMITTED, Detail.LOST, Detail.AMBIGUOUS}
+    assert before == {Detail.SUBMITTING, Detail.SUBMITTED, Detail.LOST}
 
 
 def test_success_comes_only_from_a_run_that_ran():
@@ -54,3 +57,17 @@ def test_a_refused_change_says_what_is_possible():
 def test_the_words_cover_every_fine_state_once():
     covered = [detail for state in State for detail in details_of(state)]
     assert sorted(covered) == sorted(Detail)
+
+
+def test_the_table_of_runs_knows_the_same_states(database):
+    with psycopg.connect(database) as connection:
+        query = "select pg_get_constraintdef(oid) from pg_constraint where conname = %s"
+        [text] = connection.execute(query, ["run_detail_check"]).fetchone()
+        [claim] = connection.execute(
+            "select prosrc from pg_proc where oid = to_regproc('driver.claim')"
+        ).fetchone()
+    assert set(re.findall("'([A-Z_]+)'", text)) == set(Detail)
+    [claimed] = re.findall(r"detail in \((.*?)\)", claim)
+    assert set(re.findall("'([A-Z_]+)'", claimed)) == {
+        detail for detail in Detail if Detail.RUNNING in TRANSITIONS[detail]
+    }

@@ -48,7 +48,6 @@ class Detail(StrEnum):
     CANCELLING = "CANCELLING"
     RETRY_WAIT = "RETRY_WAIT"
     LOST = "LOST"
-    AMBIGUOUS = "AMBIGUOUS"
 
 
 class Desired(StrEnum):
@@ -85,7 +84,6 @@ STATE_OF: Mapping[Detail, State] = {
     Detail.CANCELLED: State.CANCELLED,
     Detail.SKIPPED: State.CANCELLED,
     Detail.LOST: State.LOST,
-    Detail.AMBIGUOUS: State.LOST,
 }
 
 
