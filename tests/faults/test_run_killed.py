@@ -14,11 +14,13 @@ from pyarrow import parquet
 
 from dataharbour.jobs import finalize
 from dataharbour.jobs.caller import Caller
-from dataharbour.jobs.execute import Conclusion, Site, begin, conclude, open_run
+from dataharbour.jobs.conclude import Conclusion, conclude
+from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.follow import LogTail, follow, tail_of
 from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.jobs.outcomes import patience
+from dataharbour.jobs.site import Site
 from dataharbour.jobs.states import terminal
 from dataharbour.testing.fixtures import Installation, installation
 from dataharbour.testing.plain_backend import PlainBackend

@@ -20,11 +20,11 @@ from dataharbour.errors import (
     SecretInRequest,
     Unavailable,
 )
-from dataharbour.jobs import execute, stopping
+from dataharbour.jobs import conclude, execute, stopping
 from dataharbour.jobs.backends.launch import LakeEndpoint, NotSubmitted
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.driver.process import is_running, start_ticks
-from dataharbour.jobs.execute import Site, begin, open_run
+from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.model import (
     AttemptState,
@@ -36,6 +36,7 @@ from dataharbour.jobs.model import (
     RunRequest,
 )
 from dataharbour.jobs.outcomes import Outcome
+from dataharbour.jobs.site import Site
 from dataharbour.jobs.stopping import BY_AIRFLOW
 from dataharbour.jobs.store import RunStore
 from dataharbour.testing.fixtures import Installation, installation
@@ -382,7 +383,7 @@ def test_a_cancellation_that_comes_after_the_driver_fell_over_ends_the_run(site,
     attempt = site.store.wait(run.id, timeout_s=15)
     site.store.cancel(run.id, now=site.clock())
     with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
-        done = execute.conclude(site, run, attempt, Outcome.ENDED, caller=caller, gate=gate)
+        done = conclude.conclude(site, run, attempt, Outcome.ENDED, caller=caller, gate=gate)
     assert done.run.detail is Detail.CANCELLED
     assert done.run.clears == 0
 
@@ -393,7 +394,7 @@ def test_a_driver_that_outlives_its_time_is_stopped(site, sleeping, attempts):
     attempt = site.store.wait(run.id, timeout_s=0)
     caller = replace(CALLER, attempts=attempts)
     with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
-        done = execute.conclude(site, run, attempt, Outcome.OVERDUE, caller=caller, gate=gate)
+        done = conclude.conclude(site, run, attempt, Outcome.OVERDUE, caller=caller, gate=gate)
     assert done.run.detail is Detail.TIMED_OUT
     assert not done.goes_on
     assert site.store.wait(run.id, timeout_s=0).ended
@@ -604,16 +605,16 @@ def test_a_driver_whose_page_cannot_be_told_is_known_all_the_same(installation):
 # --- the task is late ---------------------------------------------------------------------------
 
 
-def conclude(site: Site, run: Run, attempt: AttemptState, why: Outcome) -> execute.Conclusion:
+def concluded(site: Site, run: Run, attempt: AttemptState, why: Outcome) -> conclude.Conclusion:
     with Gate(None, lake=site.lake, include_dir=site.settings.include_dir) as gate:
-        return execute.conclude(site, run, attempt, why, caller=CALLER, gate=gate)
+        return conclude.conclude(site, run, attempt, why, caller=CALLER, gate=gate)
 
 
 def test_a_driver_that_came_after_it_was_waited_for_goes_on(site, sleeping):
     run = started(site, sleeping)
     before = replace(site.store.wait(run.id, timeout_s=0), observed=Detail.SUBMITTED)
-    with pytest.raises(execute.DriverCame, match="came late"):
-        conclude(site, run, before, Outcome.UNCLAIMED)
+    with pytest.raises(conclude.DriverCame, match="came late"):
+        concluded(site, run, before, Outcome.UNCLAIMED)
     now = site.store.wait(run.id, timeout_s=0)
     assert (now.observed, site.store.get(run.id).detail) == (Detail.RUNNING, Detail.RUNNING)
     stopping.cancel(site.store, run.id, within_s=5, clock=site.clock)
@@ -627,7 +628,7 @@ def test_a_driver_that_has_succeeded_after_it_was_waited_for_is_not_started_agai
     run = open_run(site, request, caller=CALLER)
     before = begin(site, run)
     assert site.store.wait(run.id, timeout_s=15).ended
-    done = conclude(site, run, before, why)
+    done = concluded(site, run, before, why)
     assert done.run.detail is Detail.SUCCEEDED
     assert (starts(installation), sales(installation)) == (1, [0, 1, 2])
 
@@ -665,7 +666,7 @@ def test_a_task_that_wakes_up_beside_a_newer_attempt_leaves_the_run_alone(
         folder.mkdir(parents=True)
         (folder / "part-0.parquet").touch()
     with pytest.raises(Conflict, match="at attempt 2, not 1"):
-        conclude(site, before, older, why)
+        concluded(site, before, older, why)
     assert site.store.get(run.id) == before
     assert site.store.attempt_state(newer.attempt_id) == newer
     assert [folder.exists() for folder in staged] == [False, True]
@@ -711,5 +712,5 @@ def test_nor_does_it_when_the_later_one_comes_in_that_moment(site, sleeping):
     attempt = site.store.wait(run.id, timeout_s=0)
     open_run(site, sleeping, caller=replace(CALLER, task_try=2))
     with pytest.raises(Conflict, match="Try 2 of the task"):
-        conclude(site, run, attempt, Outcome.OVERDUE)
+        concluded(site, run, attempt, Outcome.OVERDUE)
     assert site.store.get(run.id).detail is Detail.RUNNING

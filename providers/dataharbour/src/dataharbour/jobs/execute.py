@@ -1,19 +1,17 @@
-"""Carry a run from its request to its end: open it, see that it has a driver, conclude it.
+"""Carry a run out: open it, and see that it has a driver.
 
-The sequence only. What to do is decided in `outcomes`; the waiting between
-`begin` and `conclude` is `follow` (in place) or `watch` (in the triggerer);
-a run that is ended before its time is `stopping`'s.
+The sequence only. What to do is decided in `outcomes`; the waiting for the driver is `follow`
+(in place) or `watch` (in the triggerer), what comes then `conclude`; a run that is ended before
+its time is `stopping`'s.
 Each function may be repeated after its process was killed at any point: the
-user's code is not started twice for one attempt, and outputs appear once.
+user's code is not started twice for one attempt.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from uuid import UUID
 
 from dataharbour.errors import (
@@ -24,21 +22,17 @@ from dataharbour.errors import (
     JobBusy,
     JobFailed,
     NotFound,
-    QualityFailed,
-    QualityUnchecked,
     Unavailable,
 )
 from dataharbour.jobs.applications import Application, resolve_application
 from dataharbour.jobs.backends.launch import (
-    BackendOf,
-    LakeEndpoint,
     LaunchContext,
     NotSubmitted,
     read_driver_conninfo,
 )
 from dataharbour.jobs.caller import Caller, run_of_task
+from dataharbour.jobs.conclude import finish_try
 from dataharbour.jobs.conf import check_conf
-from dataharbour.jobs.finalize import Gate, discard, finalize
 from dataharbour.jobs.model import (
     AttemptGrant,
     AttemptState,
@@ -52,77 +46,19 @@ from dataharbour.jobs.model import (
 from dataharbour.jobs.notebooks import check_notebook
 from dataharbour.jobs.outcomes import (
     STOP_WITHIN_S,
-    UNCLAIMED,
-    Outcome,
     Step,
-    failure_of,
-    goes_on,
     step,
 )
 from dataharbour.jobs.placeholders import output_root, resolve_args
 from dataharbour.jobs.secrets import check_request
-from dataharbour.jobs.states import terminal
-from dataharbour.jobs.stopping import BY_AIRFLOW, CANCELLED, cancel, end_driver, give_up
+from dataharbour.jobs.site import Site
+from dataharbour.jobs.stopping import BY_AIRFLOW, cancel
 from dataharbour.jobs.storable import refuse_nul
-from dataharbour.jobs.store import RunStore
 from dataharbour.quality.suites import load_suite
-from dataharbour.settings import Settings
-
-LAST_WORD_LOOKS = 10
-LOOK_EVERY_S = 0.5
 
 Wanted = RunRequest | Callable[[], RunRequest]
 
 _WRONG_REQUEST = (ConfigError, NotFound, ApplicationNotAllowed)
-
-
-@dataclass(frozen=True)
-class Site:
-    """What carrying out runs takes, of this installation.
-
-    Attributes:
-        backend_of: the backend of a name.
-        clock: the present, aware UTC.
-    """
-
-    store: RunStore
-    settings: Settings
-    lake: LakeEndpoint
-    backend_of: BackendOf
-    clock: Callable[[], datetime]
-
-
-class DriverCame(Unavailable):
-    """A driver that was waited for in vain has come after all: there is nothing to conclude yet.
-
-    Attributes:
-        attempt: as it is now.
-    """
-
-    def __init__(self, attempt: AttemptState) -> None:
-        super().__init__(
-            f"The driver of attempt {attempt.number} came late; it runs.",
-            "Wait for its end; the next try of the task takes it up.",
-        )
-        self.attempt = attempt
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """How an attempt was concluded.
-
-    Attributes:
-        run: as it is now: at its end, or in RETRY_WAIT.
-        failure: why the attempt was no success, or None.
-    """
-
-    run: Run
-    failure: Failure | None
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether another attempt shall follow."""
-        return self.run.detail is Detail.RETRY_WAIT
 
 
 def open_run(site: Site, request: Wanted, *, caller: Caller) -> Run:
@@ -190,74 +126,13 @@ def refuse(site: Site, error: DataHarbourError, *, caller: Caller) -> None:
     run = run_of_task(site.store, caller)
     if run is not None and (step(run) is Step.START or run.detail is Detail.SUBMITTING):
         reason = Failure(FailureClass.CONFIG, str(error))
-        _finish(site, run, run.attempt, Detail.FAILED, reason, caller=caller)
+        finish_try(site, run, run.attempt, Detail.FAILED, reason, caller=caller)
 
 
 def skip(site: Site, run: Run, busy: JobBusy, *, caller: Caller) -> Run:
     """End a run that shall not wait until others of its job have ended."""
     reason = Failure(FailureClass.CANCELLED, busy.problem)
-    return _finish(site, run, run.attempt, Detail.SKIPPED, reason, caller=caller).run
-
-
-def conclude(
-    site: Site, run: Run, attempt: AttemptState, why: Outcome, *, caller: Caller, gate: Gate
-) -> Conclusion:
-    """Bring a run whose attempt is over to its end, or to the next attempt.
-
-    Args:
-        site: this installation.
-        run: the run.
-        attempt: its newest attempt, as last read.
-        why: there is nothing more to wait for.
-        caller: the task.
-        gate: checks the staged outputs.
-
-    Raises:
-        DriverCame: it is not over: wait on.
-        Conflict: the run is at another attempt, or carried by another try of the task, by
-            now; this one has changed nothing.
-        Unavailable: something did not answer; the task may be repeated.
-    """
-    try:
-        return _concluded(site, run, attempt, why, caller=caller, gate=gate)
-    except Conflict:
-        if site.store.get(run.id).attempt != attempt.number:  # so nobody will publish that
-            discard(run, attempt.attempt_id, lake=site.lake)
-        raise
-
-
-def _concluded(
-    site: Site, run: Run, attempt: AttemptState, why: Outcome, *, caller: Caller, gate: Gate
-) -> Conclusion:
-    """See `conclude`."""
-    if why is Outcome.LAPSED:
-        attempt, why = _last_word(site, run, attempt)
-    elif why is Outcome.OVERDUE:
-        end_driver(
-            site.store,
-            run,
-            attempt.number,
-            task_try=caller.task_try,
-            backend_of=site.backend_of,
-            within_s=0 if attempt.observed in UNCLAIMED else STOP_WITHIN_S,  # nobody hears of it
-            clock=site.clock,
-        )
-    if why in (Outcome.LAPSED, Outcome.UNCLAIMED):
-        attempt, why = _give_up(site, run, attempt, why)
-    failed = failure_of(attempt, why)
-    if failed is None:
-        return _publish(site, run, attempt, caller=caller, gate=gate)
-    detail, reason = failed
-    if goes_on(
-        reason,
-        why,
-        starts=sum(a.claimed_at is not None for a in site.store.attempts(run.id)),
-        attempts=caller.attempts,
-        may_retry=caller.may_retry,
-        retry_on=caller.retry_on,
-    ):
-        detail = Detail.RETRY_WAIT
-    return _fail(site, run, attempt, detail, reason, caller=caller)
+    return finish_try(site, run, run.attempt, Detail.SKIPPED, reason, caller=caller).run
 
 
 def _opened(site: Site, request: Wanted, caller: Caller, *, instead_of: UUID | None = None) -> Run:
@@ -383,114 +258,6 @@ def _pinned(site: Site, run: Run) -> Application:
 def _application(site: Site, name: str) -> Application:
     settings = site.settings
     return resolve_application(name, settings.applications, notebooks=settings.notebooks)
-
-
-def _last_word(site: Site, run: Run, attempt: AttemptState) -> tuple[AttemptState, Outcome]:
-    """A driver whose lease is over is LOST, unless it only waits for the database to listen."""
-    site.store.lost(attempt.run_id, attempt=attempt.number, now=site.clock())
-    backend = site.backend_of(run.backend)
-    for _ in range(LAST_WORD_LOOKS):
-        attempt = site.store.attempt_state(attempt.attempt_id)
-        if attempt.ended:
-            return attempt, Outcome.ENDED
-        if attempt.external_id and backend.is_alive(attempt.external_id) is False:
-            break
-        time.sleep(LOOK_EVERY_S)
-    return attempt, Outcome.LAPSED
-
-
-def _give_up(
-    site: Site, run: Run, attempt: AttemptState, why: Outcome
-) -> tuple[AttemptState, Outcome]:
-    """Fence a driver off, unless it has come, or has ended, since it was looked at."""
-    still = UNCLAIMED if why is Outcome.UNCLAIMED else UNCLAIMED | {Detail.RUNNING}
-    if give_up(
-        site.store, run, attempt, only_if=still, backend_of=site.backend_of, now=site.clock()
-    ):
-        return attempt, why
-    attempt = site.store.attempt_state(attempt.attempt_id)
-    if not attempt.ended:
-        raise DriverCame(attempt)
-    return attempt, Outcome.ENDED
-
-
-def _publish(
-    site: Site, run: Run, attempt: AttemptState, *, caller: Caller, gate: Gate
-) -> Conclusion:
-    """Check the staged outputs, make them the tables' content, end the run."""
-    site.store.finalizing(run.id, site.clock(), attempt=attempt.number)
-    try:
-        result = finalize(
-            site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
-        )
-    except JobFailed as error:
-        return _fail(site, run, attempt, Detail.FAILED, _rejected(error), caller=caller)
-    except ConfigError as error:  # a suite that somebody broke meanwhile
-        reason = Failure(FailureClass.CONFIG, str(error))
-        return _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
-    except Exception as error:
-        if not caller.may_retry:  # nobody comes again: the run must not stay open
-            problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
-            reason = Failure(FailureClass.INFRA, f"Publishing failed: {problem}")
-            _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
-        raise
-    done = site.store.finish(
-        run.id,
-        detail=Detail.SUCCEEDED,
-        result=result,
-        clears=caller.clears,
-        attempt=attempt.number,
-        now=site.clock(),
-    )
-    return Conclusion(done, None)
-
-
-def _fail(
-    site: Site, run: Run, attempt: AttemptState, detail: Detail, reason: Failure, *, caller: Caller
-) -> Conclusion:
-    """End the run, or this try of it, and then remove what the attempt staged."""
-    concluded = _finish(site, run, attempt.number, detail, reason, caller=caller)
-    discard(run, attempt.attempt_id, lake=site.lake)
-    return concluded
-
-
-def _finish(
-    site: Site, run: Run, attempt: int, detail: Detail, reason: Failure, *, caller: Caller
-) -> Conclusion:
-    """End the run, or this try of it.
-
-    Raises:
-        Conflict: it is at another attempt by now.
-    """
-    now = site.clock()
-    delay = timedelta(seconds=caller.retry_delay_s.get(reason.failure_class, 0))
-    try:
-        ended = site.store.finish(
-            run.id,
-            detail=detail,
-            failure=reason,
-            clears=caller.clears,
-            retry_at=now + delay if detail is Detail.RETRY_WAIT else None,
-            attempt=attempt,
-            now=now,
-        )
-    except Conflict:  # it was ended by somebody else, or shall be cancelled by now
-        found = site.store.get(run.id).detail
-        ended = site.store.finish(
-            run.id,
-            detail=found if terminal(found) else Detail.CANCELLED,
-            failure=CANCELLED,
-            clears=caller.clears,
-            attempt=attempt,
-            now=site.clock(),
-        )
-    return Conclusion(ended, reason)
-
-
-def _rejected(error: JobFailed) -> Failure:
-    checked = isinstance(error, (QualityFailed, QualityUnchecked))
-    failure_class = FailureClass.QUALITY if checked else FailureClass.USER_ERROR
-    return Failure(failure_class, f"{error.problem}\n{error.remedy}")
 
 
 def _ended(run: Run) -> JobFailed:

@@ -1,6 +1,6 @@
 """Run a Spark job as a task: submit it, wait a little, then defer.
 
-Thin: the sequence is `jobs.execute`, the waiting `jobs.follow` and the trigger.
+Thin: the sequence is `jobs.execute`, the waiting (`jobs.follow`, the trigger), `jobs.conclude`.
 Imports of that path are in the functions: DAG files are parsed without them.
 """
 
@@ -52,10 +52,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from dataharbour.jobs.caller import Caller
-    from dataharbour.jobs.execute import Conclusion, Site
+    from dataharbour.jobs.conclude import Conclusion
     from dataharbour.jobs.finalize import Gate
     from dataharbour.jobs.follow import LogTail
     from dataharbour.jobs.outcomes import Outcome, Patience
+    from dataharbour.jobs.site import Site
 
 IN_PLACE_S = 20.0  # a deferral costs about 3 s in Airflow 3.3: too much for a short job
 PICK_UPS = 2  # tries beyond `retries`, for a task whose worker was killed
@@ -178,7 +179,8 @@ class SparkJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or take up what an earlier try left, and wait for it."""
-        from dataharbour.jobs.execute import Conclusion, begin, open_run, refuse, skip
+        from dataharbour.jobs.conclude import Conclusion
+        from dataharbour.jobs.execute import begin, open_run, refuse, skip
         from dataharbour.jobs.states import terminal
         from dataharbour.operators.surroundings import site_of_task
 
@@ -369,7 +371,7 @@ class SparkJobOperator(BaseOperator):
         gate: Gate,
         tail: LogTail,
     ) -> dict[str, Any]:
-        from dataharbour.jobs.execute import DriverCame, conclude
+        from dataharbour.jobs.conclude import DriverCame, conclude
 
         assert self._caller is not None, "execute and execute_complete set it"
         try:

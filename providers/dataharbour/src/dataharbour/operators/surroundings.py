@@ -13,8 +13,8 @@ from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.hooks.lake import LakeHook
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.declared import load_jobs
-from dataharbour.jobs.execute import Site
 from dataharbour.jobs.model import NO_OCCASION, FailureClass, Occasion, RunRequest
+from dataharbour.jobs.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
