@@ -19,8 +19,8 @@ from psycopg.types.json import Json
 
 from dataharbour.errors import Conflict, DataHarbourError, JobNotFound, Unavailable
 from dataharbour.jobs.mirror import clear_temporary, mirror_text, remove_mirror, write_mirror
+from dataharbour.jobs.reading import ConnectRuns
 from dataharbour.jobs.statements import AnyConnection, Row, fetch_all, fetch_one, statement
-from dataharbour.jobs.store import ConnectRuns
 
 _LOCK = 0x68_61_72_6A_6F_62_73  # "harjobs"
 

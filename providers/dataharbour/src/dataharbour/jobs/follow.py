@@ -13,7 +13,7 @@ from uuid import UUID
 
 from dataharbour.jobs.model import AttemptState, Detail
 from dataharbour.jobs.outcomes import Outcome, Patience, outcome
-from dataharbour.jobs.store import RunStore
+from dataharbour.jobs.reading import RunReader
 
 LOG_LINES = 2_000  # of a driver's log in the task log; the whole of it is in the database
 _PAGE = 500
@@ -35,7 +35,7 @@ class LogTail:
     """
 
     def __init__(
-        self, store: RunStore, run_id: UUID, *, cursor: str, lines_left: int, emit: Emit
+        self, store: RunReader, run_id: UUID, *, cursor: str, lines_left: int, emit: Emit
     ) -> None:
         self.cursor = cursor
         self.lines_left = lines_left
@@ -76,7 +76,7 @@ class ProgressReport:
 
 
 def follow(
-    store: RunStore,
+    store: RunReader,
     run_id: UUID,
     *,
     patience: Patience,

@@ -1,4 +1,4 @@
-"""Keep runs and attempts in PostgreSQL: what can be done with them, each call one transaction.
+"""Keep runs and attempts in PostgreSQL: what changes them, each call one transaction.
 
 Every change goes through `states.check_transition`; the database itself writes
 the event, counts the version, wakes listeners and holds terminal states final
@@ -6,69 +6,37 @@ the event, counts the version, wakes listeners and holds terminal states final
 they call the functions of schema `driver`.
 
 The statements are in the modules by subject: `opening`, `attempts`, `ending`,
-`history`, `listing`, `logs`, `repairing`, `waiting`.
+`repairing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, date, datetime
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from dataharbour.jobs import (
-    attempts,
-    ending,
-    figures,
-    history,
-    listing,
-    logs,
-    opening,
-    repairing,
-    waiting,
-)
+from dataharbour.jobs import attempts, ending, opening, repairing
 from dataharbour.jobs.attempts import RightToPublish
-from dataharbour.jobs.figures import Day, Stats
-from dataharbour.jobs.model import (
-    Attempt,
-    AttemptGrant,
-    AttemptState,
-    Detail,
-    Event,
-    Failure,
-    LogPage,
-    Page,
-    Run,
-    RunFilter,
-    RunRequest,
-)
-from dataharbour.jobs.rows import columns_of, run_of
-from dataharbour.jobs.statements import AnyConnection, fetch_all, fetch_one, statement
-from dataharbour.jobs.transitions import read_run
-
-ConnectRuns = Callable[[], AbstractContextManager[AnyConnection]]
-Attempts = list[Attempt]
-Events = list[Event]
-Runs = list[Run]
-Days = list[Day]
-EVERY_RUN = RunFilter()
+from dataharbour.jobs.model import AttemptGrant, Detail, Failure, Run, RunRequest
+from dataharbour.jobs.reading import ConnectRuns, RunReader
+from dataharbour.jobs.rows import columns_of
+from dataharbour.jobs.statements import AnyConnection, statement
 
 
-class RunStore:
-    """Runs, attempts, events and logs.
+class RunStore(RunReader):
+    """Runs, attempts, events and logs, and what is done with them.
 
     Args:
-        connect: opens a connection to the database `dataharbour`, for use in
-            `with` (which commits and closes or returns it): `db.engine.connector`
-            or the method `connection` of a pool.
+        connect: as for `RunReader`.
         actor: who changes things, as the events shall name it (``api``, ``operator``).
     """
 
     def __init__(self, connect: ConnectRuns, *, actor: str = "harbour") -> None:
-        self._open = connect
+        super().__init__(connect)
         self._actor = actor
 
     def by(self, actor: str) -> RunStore:
@@ -358,23 +326,6 @@ class RunStore:
                 connection, attempt_id, external_id=external_id, ui_url=ui_url, now=now
             )
 
-    def attempt_state(self, attempt_id: UUID) -> AttemptState:
-        """What is known of one attempt."""
-        with self._connect() as connection:
-            return attempts.state(connection, attempt_id)
-
-    def wait(self, run_id: UUID, *, timeout_s: float) -> AttemptState:
-        """Wait until the newest attempt has ended, its lease has lapsed, or the time is over.
-
-        Sleeps on a notification; the returned state tells which of the three it was
-        (`ended`, `lapsed`, or neither).
-
-        Raises:
-            RunNotFound: no such run, or it has no attempt yet.
-        """
-        with self._connect() as connection:
-            return waiting.wait_for_end(connection, run_id, timeout_s=timeout_s)
-
     # --- how a run ends -------------------------------------------------------------------
 
     # `attempt` is the number of the attempt that the caller has judged: a run that is at
@@ -510,133 +461,6 @@ class RunStore:
         """
         with self._connect() as connection:
             yield attempts.right_to_publish(connection, attempt_id)
-
-    # --- reading --------------------------------------------------------------------------
-
-    def get(self, run_id: UUID) -> Run:
-        """One run.
-
-        Raises:
-            RunNotFound: there is none with that id.
-        """
-        with self._connect() as connection:
-            return read_run(connection, run_id)
-
-    def find(
-        self, *, dag_id: str, dag_run_id: str, task_id: str | None = None, map_index: int = -1
-    ) -> Run | None:
-        """The newest run of a task instance; without `task_id`, of the DAG run."""
-        key = {
-            "dag_id": dag_id,
-            "dag_run_id": dag_run_id,
-            "task_id": task_id,
-            "map_index": map_index,
-        }
-        with self._connect() as connection:
-            row = fetch_one(connection, statement("newest_run"), key)
-        return None if row is None else run_of(row)
-
-    def unattended(self, *, before: datetime, after: UUID | None = None, limit: int) -> Runs:
-        """Runs that have not ended and have not changed since `before`, oldest first.
-
-        Args:
-            before: aware UTC.
-            after: the last run of the page before; None: from the first.
-            limit: how many at most.
-        """
-        with self._connect() as connection:
-            values = {"before": before, "after": after, "limit": limit}
-            rows = fetch_all(connection, statement("unattended_runs"), values)
-        return [run_of(row) for row in rows]
-
-    def events(self, run_id: UUID) -> Events:
-        """Everything that happened to a run, oldest first.
-
-        Raises:
-            RunNotFound: there is none with that id.
-        """
-        return self.event_page(run_id, limit=None).items
-
-    def event_page(
-        self, run_id: UUID, *, cursor: str | None = None, limit: int | None
-    ) -> Page[Event]:
-        """What happened to a run after `cursor`, oldest first.
-
-        `next` of the page goes on after it, also where nothing has happened yet;
-        it is None once the run has ended and the page holds its last event.
-
-        Raises:
-            RunNotFound: there is none with that id.
-            ConfigError: the cursor is not one that an earlier page gave.
-        """
-        with self._connect() as connection:
-            run = read_run(connection, run_id)
-            return history.events(connection, run, cursor=cursor, limit=limit)
-
-    def attempts(self, run_id: UUID) -> Attempts:
-        """The attempts of a run, oldest first.
-
-        Raises:
-            RunNotFound: there is none with that id.
-        """
-        with self._connect() as connection:
-            return history.attempts(connection, read_run(connection, run_id))
-
-    def long_over(
-        self, attempt_ids: Collection[UUID], *, before: datetime
-    ) -> dict[UUID, str | None]:
-        """Of some attempts, those whose runs ended before a moment, and where their drivers were.
-
-        An attempt whose driver still holds its lease is none of them.
-        """
-        with self._connect() as connection:
-            return history.long_over(connection, attempt_ids, before=before)
-
-    def repairs(self, run_id: UUID) -> Runs:
-        """All runs that the task instance of this one has had, newest first.
-
-        Raises:
-            RunNotFound: there is none with that id.
-        """
-        with self._connect() as connection:
-            return repairing.repairs(connection, read_run(connection, run_id))
-
-    def logs(self, run_id: UUID, *, cursor: str | None = None, limit: int = 1000) -> LogPage:
-        """Log lines of all attempts, oldest first, from `cursor` on.
-
-        Raises:
-            RunNotFound: there is none with that id.
-            ConfigError: the cursor is not one that an earlier page gave.
-        """
-        with self._connect() as connection:
-            run = read_run(connection, run_id)
-            return logs.read_page(connection, run, cursor=cursor, limit=limit)
-
-    def list(
-        self, wanted: RunFilter = EVERY_RUN, *, limit: int, cursor: str | None = None
-    ) -> Page[Run]:
-        """Runs, newest first.
-
-        Args:
-            wanted: which.
-            limit: most items of a page, at least 1.
-            cursor: `next` of the page before.
-
-        Raises:
-            ConfigError: the cursor is not one that an earlier page gave.
-        """
-        with self._connect() as connection:
-            return listing.list_runs(connection, wanted, limit=limit, cursor=cursor)
-
-    def stats(self, dag_ids: Collection[str], *, since: datetime) -> Stats:
-        """How the runs of some DAGs stand, and how those fared that ended since a moment."""
-        with self._connect() as connection:
-            return figures.stats(connection, dag_ids, since=since)
-
-    def trends(self, dag_ids: Collection[str], *, days: int, today: date) -> Days:
-        """The runs of some DAGs that ended on each of the last `days` days (UTC), oldest first."""
-        with self._connect() as connection:
-            return figures.trends(connection, dag_ids, days=days, today=today)
 
     @contextmanager
     def _connect(self) -> Iterator[AnyConnection]:
