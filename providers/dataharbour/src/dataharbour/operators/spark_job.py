@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
@@ -26,7 +26,6 @@ from airflow.sdk.exceptions import (
 from dataharbour.errors import (
     ApplicationNotAllowed,
     ConfigError,
-    Conflict,
     JobBusy,
     JobFailed,
     NotFound,
@@ -60,8 +59,6 @@ if TYPE_CHECKING:
 
 IN_PLACE_S = 20.0  # a deferral costs about 3 s in Airflow 3.3: too much for a short job
 PICK_UPS = 2  # tries beyond `retries`, for a task whose worker was killed
-ON_KILL_S = 3.5  # Airflow kills the task 5 s after SIGTERM
-ON_TIMEOUT_S = 15.0
 
 _FINAL = (ConfigError, NotFound, ApplicationNotAllowed, JobFailed)
 
@@ -182,10 +179,11 @@ class SparkJobOperator(BaseOperator):
         from dataharbour.jobs.conclude import Conclusion
         from dataharbour.jobs.execute import begin, open_run, refuse, skip
         from dataharbour.jobs.states import terminal
+        from dataharbour.operators.interruptions import left_by_nobody
         from dataharbour.operators.surroundings import site_of_task
 
         caller = self._caller = self._called(context)
-        with self._left_by_nobody():
+        with left_by_nobody(caller):
             site = site_of_task()
             try:
                 run = open_run(site, lambda: self._request(context), caller=caller)
@@ -207,10 +205,11 @@ class SparkJobOperator(BaseOperator):
         """Go on where the trigger ended."""
         from dataharbour.jobs.finalize import Gate
         from dataharbour.jobs.outcomes import Outcome
+        from dataharbour.operators.interruptions import left_by_nobody
         from dataharbour.operators.surroundings import site_of_task
 
         self._caller = self._called(context)
-        with self._left_by_nobody():
+        with left_by_nobody(self._caller):
             site = site_of_task()
             attempt = site.store.attempt_state(UUID(event["attempt_id"]))
             run = site.store.get(attempt.run_id)
@@ -223,60 +222,12 @@ class SparkJobOperator(BaseOperator):
                 return self._conclude(context, site, run, attempt, why, gate, tail)
 
     def on_kill(self) -> None:
-        """The task ran too long, somebody marked or cleared it, or its worker is being stopped.
+        """The task ran too long, somebody marked or cleared it, or its worker is being stopped."""
+        from dataharbour.operators.interruptions import interrupted
 
-        In the last case the driver goes on: the next try takes it up.
-        """
-        from dataharbour.hooks.backends import backend_of
-        from dataharbour.hooks.database import DataHarbourDatabaseHook
-        from dataharbour.jobs.stopping import BY_AIRFLOW, cancel, time_out
-        from dataharbour.operators.surroundings import now
-        from dataharbour.triggers.task_state import task_state
-
-        if self.run_id is None or self._caller is None:
-            return
-        run_id, caller = UUID(self.run_id), self._caller
-        if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
-            store = DataHarbourDatabaseHook().run_store(actor="operator")
-            time_out(
-                store,
-                run_id,
-                backend_of=backend_of,
-                within_s=ON_TIMEOUT_S,
-                caller=caller,
-                clock=now,
-            )
-            return
-        state = task_state(
-            dag_id=caller.dag_id,
-            dag_run_id=caller.dag_run_id,
-            task_id=caller.task_id,
-            map_index=caller.map_index,
-        )
-        if state in (None, "running"):
-            raise AirflowException(
-                f"This worker is being stopped. The driver of run {run_id} goes on; the next try "
-                "of the task takes it up."
-            )
-        store = DataHarbourDatabaseHook().run_store(actor=BY_AIRFLOW)
-        with suppress(Conflict):  # it is being published: too late
-            cancel(store, run_id, within_s=ON_KILL_S, clock=now)
-
-    @contextmanager
-    def _left_by_nobody(self) -> Iterator[None]:
-        """End the run when this was the last try, and it failed without an end of the run."""
-        from dataharbour.hooks.backends import backend_of
-        from dataharbour.hooks.database import DataHarbourDatabaseHook
-        from dataharbour.jobs.stopping import abandon
-        from dataharbour.operators.surroundings import now
-
-        try:
-            yield
-        except Exception as error:
-            if self._caller is not None and not self._caller.may_retry:
-                store = DataHarbourDatabaseHook().run_store(actor="operator")
-                abandon(store, error, backend_of=backend_of, caller=self._caller, clock=now)
-            raise
+        if self.run_id is not None and self._caller is not None:
+            is_out_of_time = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+            interrupted(UUID(self.run_id), self._caller, is_out_of_time=is_out_of_time)
 
     def _request(self, context: Context) -> RunRequest:
         from dataharbour.operators.surroundings import (
