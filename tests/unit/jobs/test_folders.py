@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 
+from dataharbour.jobs.backends.start import driver_is_alive
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.folders import KEPT_FOR, remove_old_folders
@@ -33,7 +34,11 @@ def runs(installation: Installation) -> Path:
 def ended(installation: Installation, runs: Path) -> Path:
     """The folder of an attempt whose run ended long ago."""
     app = installation.application("open('left', 'w').write('by the application')")
-    carry_out(site_of(installation), RunRequest(application=app, backend="local"))
+    site = site_of(installation)
+    run = carry_out(site, RunRequest(application=app, backend="local")).run
+    [attempt] = site.store.attempts(run.id)
+    while driver_is_alive(attempt.external_id):
+        time.sleep(0.05)
     change(installation, "update run set ended_at = %s", [LONG_AGO])
     [folder] = runs.iterdir()
     os.utime(folder, (LONG_AGO.timestamp(),) * 2)

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import time
 from datetime import timedelta
+from uuid import UUID
 
+from dataharbour.jobs.backends.start import driver_is_alive
 from dataharbour.operators.reconcile import ReconcileRunsOperator
 
 
 def test_it_removes_what_old_attempts_have_left_on_this_machine(installation, run_dag, monkeypatch):
-    run_dag("spark_job", application=installation.application(""), backend="local")
+    done = run_dag("spark_job", application=installation.application(""), backend="local")
+    [attempt] = installation.store().attempts(UUID(done.xcom["run_id"]))
+    while driver_is_alive(attempt.external_id):
+        time.sleep(0.05)
     runs = installation.root / "home" / "runs"
     operator = ReconcileRunsOperator(task_id="reconcile")
     operator.execute({})

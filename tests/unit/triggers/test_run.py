@@ -141,4 +141,5 @@ def test_of_a_driver_elsewhere_its_backend_is_asked(installation, start, monkeyp
 
     monkeypatch.setitem(MAKERS, BackendName.LOCAL, Elsewhere)
     _, trigger = start("", backend=Elsewhere())
-    assert asyncio.run(only_event(trigger))["outcome"] == "UNCLAIMED"
+    event = asyncio.run(asyncio.wait_for(only_event(trigger), 20))  # a minute before it is due
+    assert event["outcome"] == "UNCLAIMED"
