@@ -126,7 +126,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_what_is_packed_is_taken_out_whole_and_leaves_nothing():
-    given = carried("print('ü', b'\\xff')", "a b", launcher=["spark-submit"], unset=["_SPARK_*"])
+    given = carried("print('ü', b'\\xff')", "a b", unset=["_SPARK_*"])
     environ = {"PATH": "/bin", **given.pack()}
     assert Carried.take(environ) == given
     assert environ == {"PATH": "/bin"}

@@ -15,7 +15,6 @@ def packed(
     *,
     environment: Mapping[str, str] | None = None,
     unset: Sequence[str] = (),
-    launcher: Sequence[str] = (),
     app_prefix: str = "",
 ) -> dict[str, str]:
     """The variables that carry the attempt of `context`.
@@ -27,7 +26,6 @@ def packed(
         context: the attempt.
         environment: more variables of the application.
         unset: variables that it shall not have; see `Carried`.
-        launcher: argv before the child; see `Carried`.
         app_prefix: how the id of its Spark application must begin.
 
     Raises:
@@ -45,7 +43,6 @@ def packed(
             sha256=application.sha256,  # the driver checks it, as everywhere
             source=source,
             args=list(context.request.args),
-            launcher=list(launcher),
             environment={
                 **application_variables(context),
                 **(environment or {}),

@@ -37,8 +37,6 @@ class Carried:
         sha256: hash of `source`.
         source: the file's content.
         args: arguments of the application.
-        launcher: argv before ``child.py``, for a Spark that the supervisor starts itself
-            (``["spark-submit", …]``); empty: Python, where a JVM started us or none is needed.
         environment: variables of the application, beside those that are there.
         unset: names of variables that it shall not have; a trailing ``*`` stands for any end.
         timeout_s: seconds of user code, or None.
@@ -54,7 +52,6 @@ class Carried:
     sha256: str
     source: bytes = field(repr=False)
     args: list[str]
-    launcher: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict, repr=False)
     unset: list[str] = field(default_factory=list)
     timeout_s: float | None = None

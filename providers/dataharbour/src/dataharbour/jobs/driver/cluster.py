@@ -8,9 +8,9 @@ environment (`carried`: how a backend packs it). What happens then:
 1. The variables are taken out; this process hides its memory and environment from others
    of its user, and is told (SIGTERM) when the program that started it dies.
 2. A folder ``attempt-<id>`` in the working folder gets the application.
-3. `supervisor` does the rest as for every driver: claim, child, lease, log, end. The child
-   is Python (or `Carried.launcher`), in this process's environment: under spark-submit it finds
-   the JVM through PYSPARK_GATEWAY_PORT as if that had started it.
+3. `supervisor` does the rest as for every driver: claim, child, lease, log, end. The child is
+   Python, in this process's environment: under spark-submit it finds the JVM through
+   PYSPARK_GATEWAY_PORT as if that had started it.
 
 Exit code: that of the application; 0 without a claim (another driver has the attempt).
 Needed where it runs: Python 3.11, psycopg 3, pyspark, and this package or the copy of it that
@@ -77,8 +77,11 @@ def prepare(carried: Carried, environ: MutableMapping[str, str], *, folder: Path
         external_id=folder.name if _STANDALONE_ID.fullmatch(folder.name) else None,
         folder=str(place),
         command=[
-            *(carried.launcher or [sys.executable]),
-            *(child, str(place), carried.sha256, str(application)),
+            sys.executable,
+            child,
+            str(place),
+            carried.sha256,
+            str(application),
             *carried.args,
         ],
         environment=environment,
