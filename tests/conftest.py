@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dataharbour.postgres.cluster import Account, Cluster
     from dataharbour.testing.running_platform import RunningPlatform
 
+TESTS = Path(__file__).parent
 DRIVER_PASSWORD = "driver-password-of-the-tests"
 
 
@@ -36,10 +37,24 @@ STARTERS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start something, so that the quick ones can be run alone."""
+    """Mark the tests that start something, and keep those together that share what was started."""
     for item in items:
         if STARTERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("service")
+        if (shared := _shared(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def _shared(item: pytest.Item) -> str | None:
+    """What a test has in common with others and is too dear to be started by two processes."""
+    folder = item.path.relative_to(TESTS).parts[0]
+    if "platform" in getattr(item, "fixturenames", ()):
+        return "platform"
+    if item.get_closest_marker("spark") is not None:
+        return "spark"
+    if folder == "faults":
+        return "breakable"
+    return item.path.stem if folder == "integration" else None
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from dataharbour.testing.running_platform import run_harbour
 pytestmark = pytest.mark.integration
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-FIRST_PORTS = {"s3": 28333, "s3_master": 28300, "s3_volume": 28310, "s3_filer": 28320}
+FIRST_PORTS = {"s3": 26333, "s3_master": 26300, "s3_volume": 26310, "s3_filer": 26320}
 
 
 def test_up_brings_back_emptied_buckets(platform):

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import secrets
 import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from subprocess import PIPE
 
 import pytest
 
@@ -69,3 +75,44 @@ def test_a_save_that_is_interrupted_leaves_the_old_ports(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="power"):
         ports.save(file, {"api": 8082})
     assert ports.load(file) == {"api": 8081}
+
+
+@pytest.fixture
+def of_another_process(monkeypatch) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the turn; under a name of this test alone."""
+    monkeypatch.setattr(ports, "_TURN", f"\0dataharbour.test.{secrets.token_hex(8)}")
+    code = (
+        "import sys; from dataharbour.platform import ports; ports._TURN = '\\0' + sys.argv[1]\n"
+        "with ports.turn(on_wait=print): print('has it', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, ports._TURN[1:]], stdin=PIPE, stdout=PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "has it\n"
+        yield process
+        process.kill()
+
+
+def test_two_starts_choose_ports_one_after_the_other(of_another_process):
+    waits: list[float] = []
+
+    def told() -> None:
+        waits.append(time.monotonic())
+        of_another_process.kill()  # its turn ends with it
+
+    with ports.turn(on_wait=told, within_s=30):
+        assert len(waits) == 1
+        assert time.monotonic() - waits[0] < 10
+
+
+def test_a_stranger_that_keeps_the_turn_does_not_keep_a_platform_from_starting(of_another_process):
+    began = time.monotonic()
+    with ports.turn(on_wait=lambda: None, within_s=0.3):
+        assert time.monotonic() - began >= 0.3
+    assert of_another_process.poll() is None
+
+
+def test_ports_of_another_platform_are_reserved_with_what_belongs_to_them(tmp_path):
+    ports.save(tmp_path / "a", {"s3": 18333, "spark_standby_ui": 14041})
+    found = ports.reserved([tmp_path / "a", tmp_path / "is not there"])
+    assert found == {18333, 28333, 14041}

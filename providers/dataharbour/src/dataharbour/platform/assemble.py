@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dataharbour.errors import PlatformError
-from dataharbour.platform import accounts, credentials, ports
+from dataharbour.platform import accounts, credentials, launch, ports
 from dataharbour.platform.bootstrap.shelter import give_shelter
 from dataharbour.platform.java import ensure_java
 from dataharbour.platform.layout import Checkout, Home, find_home
@@ -56,9 +56,17 @@ def make_folders(home: Home) -> None:
 
 
 def choose_ports(home: Home) -> tuple[dict[str, int], dict[str, int]]:
-    """Last start's ports where they are free, else the first free ones (see `ports.choose`)."""
+    """Last start's ports where they are free, else the first free ones (see `ports.choose`).
+
+    Those of other platforms that run are not free: a standby server listens at its own later.
+    """
     last = ports.load(home.run / "ports.json")
-    chosen, taken = ports.choose({**ports.PREFERRED, **last}, is_free=ports.is_free)
+    others = launch.platforms() - {str(home.root)}
+    reserved = ports.reserved(Home(Path(other)).run / "ports.json" for other in others)
+    chosen, taken = ports.choose(
+        {**ports.PREFERRED, **last},
+        is_free=lambda port: port not in reserved and ports.is_free(port),
+    )
     ports.save(home.run / "ports.json", chosen)
     return chosen, taken
 

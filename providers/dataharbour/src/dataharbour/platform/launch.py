@@ -47,6 +47,18 @@ def marked(home: str, *, service: str | None = None) -> dict[int, str]:
     return found
 
 
+def platforms() -> set[str]:
+    """State folders of the platforms that run on this machine, as far as we may look."""
+    prefix, found = f"{PLATFORM_MARK}=".encode(), set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # gone, or somebody else's
+            continue
+        found.update(os.fsdecode(v.removeprefix(prefix)) for v in variables if v.startswith(prefix))
+    return found
+
+
 def _name_by_marks(environ: bytes, home: str) -> str | None:
     variables = environ.split(b"\0")
     if f"{PLATFORM_MARK}={home}".encode() not in variables:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dataharbour.errors import PlatformError
@@ -36,6 +39,50 @@ PREFERRED = {
 GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
 _WITH_GRPC = frozenset(name for name in PREFERRED if name.startswith(("s3", "vault")))
 _TRIES = 200
+# An abstract socket: the kernel gives the name to one process, and takes it back when that ends.
+_TURN = "\0dataharbour.choosing-ports"
+_TURN_WITHIN_S = 300.0  # longer than a start takes
+
+
+@contextmanager
+def turn(*, on_wait: Callable[[], None], within_s: float = _TURN_WITHIN_S) -> Iterator[None]:
+    """Choose ports, and have them listened at, while no other start on this machine does.
+
+    A port is free until its server listens, so that two starts would choose the same. Whoever
+    does not get the turn in time goes on without: a stranger may hold its name.
+
+    Args:
+        on_wait: called when it has to wait, once.
+        within_s: how long it waits at most.
+    """
+    deadline, waits = time.monotonic() + within_s, False
+    with socket.socket(socket.AF_UNIX) as held:
+        while not _bound(held) and time.monotonic() < deadline:
+            if not waits:
+                on_wait()
+            waits = True
+            time.sleep(0.1)
+        yield
+
+
+def _bound(held: socket.socket) -> bool:
+    try:
+        held.bind(_TURN)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
+
+
+def reserved(files: Iterable[Path]) -> set[int]:
+    """Ports that other platforms count on, from their files: some are not listened at yet."""
+    return {
+        port
+        for file in files
+        for name, first in load(file).items()
+        for port in _wanted(name, first)
+    }
 
 
 def choose(

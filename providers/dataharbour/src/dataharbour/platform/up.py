@@ -23,6 +23,7 @@ from dataharbour.platform import (
     jupyter,
     launch,
     object_store,
+    ports,
     preflight,
     sample_data,
     spark,
@@ -45,6 +46,7 @@ from dataharbour.storage.store import ObjectStore
 _START_TIMEOUT_S = 180.0
 _USUAL_START_S = 20.0  # until then, what keeps a service waiting is no news
 _OF_THE_CLUSTER = ("spark_master", "spark_rest", "spark_master_ui", "spark_worker_ui")
+_NOT_OUR_TURN = "Another platform is being started on this machine; waiting until it has its ports."
 _LIVES = 2  # a service that was started again this often does not come up by itself
 
 
@@ -71,7 +73,7 @@ def up(
     fresh = not cluster.is_complete(home.data / "postgres")
     with_notebooks = jupyter.is_chosen(home) if notebooks is None else notebooks
     insist(preflight.run(checkout, home, fresh=fresh, notebooks=with_notebooks))
-    with exclusive(home):
+    with exclusive(home), ports.turn(on_wait=lambda: report.say(_NOT_OUR_TURN)):
         assemble.make_folders(home)
         jupyter.remember(home, wanted=with_notebooks)
         supervisor = Supervisor(home)
