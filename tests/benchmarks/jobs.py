@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import yaml
 from bench_platform import ROOT, BenchPlatform, bench_platform
-from lists import list_figures
 from measure import pss_bytes
 
 from dataharbour.platform import launch
@@ -40,8 +39,7 @@ def jobs(runs: int) -> dict[str, Any]:
             lambda: trivial(platform, runs=max(runs * 3, 20)),
             lambda: seen(platform, runs=runs),
             lambda: cancelling(platform, runs=max(runs, 20)),
-            lambda: waiting(platform),
-            lambda: list_figures(platform),  # last: it fills the table
+            lambda: waiting(platform),  # last: a hundred tasks are being ended afterwards
         ):
             part = figures()
             print(json.dumps(part), file=sys.stderr)  # whatever becomes of the others

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,20 @@ def timed(work: Callable[[], object]) -> float:
     began = time.monotonic()
     work()
     return time.monotonic() - began
+
+
+def in_turn(lanes: Mapping[str, Callable[[], float]], runs: int) -> dict[str, list[float]]:
+    """Seconds of each lane, interleaved; the first of each is a warm-up and not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in lanes}
+    for turn in range(runs + 1):
+        for name in list(lanes) if turn % 2 else reversed(list(lanes)):
+            taken[name].append(lanes[name]())
+    return {name: each[1:] for name, each in taken.items()}
+
+
+def ratio(ours: Spread, peer: Spread) -> float:
+    """Of the medians."""
+    return round(ours.median / peer.median, 2)
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from dataharbour.errors import PlatformError, Unavailable
-from dataharbour.platform import assemble, spark, up
+from dataharbour.platform import assemble, launch, spark, up
 from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.report import Report
 
@@ -66,3 +68,17 @@ def test_the_state_of_an_earlier_checkout_is_told(tmp_path, monkeypatch):
     assemble.open_home(Checkout(tmp_path), said.append, {})
     assert str(left) in said[0]
     assert "harbour destroy" in said[0]
+
+
+def test_a_platform_leaves_alone_the_ports_that_another_will_listen_at_later(home, tmp_path):
+    home.run.mkdir(parents=True)
+    other = Home(tmp_path / "other")
+    other.run.mkdir(parents=True)
+    wanted, _ = assemble.choose_ports(other)  # nothing listens at them
+    assert assemble.choose_ports(home)[0] == wanted, "a platform that does not run is in no way"
+    (home.run / "ports.json").unlink()
+    environment = {**os.environ, **launch.marks(other.root, "any")}
+    with subprocess.Popen(["sleep", "60"], env=environment) as process:
+        chosen, _ = assemble.choose_ports(home)
+        process.kill()
+    assert not set(wanted.values()) & set(chosen.values())
