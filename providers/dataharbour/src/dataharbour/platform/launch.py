@@ -49,7 +49,8 @@ def marked(home: str, *, service: str | None = None) -> dict[int, str]:
 
 def platforms() -> set[str]:
     """State folders of the platforms that run on this machine, as far as we may look."""
-    prefix, found = f"{PLATFORM_MARK}=".encode(), set()
+    prefix = f"{PLATFORM_MARK}=".encode()
+    found: set[str] = set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")
