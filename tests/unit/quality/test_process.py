@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,7 +65,9 @@ def test_the_storage_key_is_not_in_the_arguments(request_):
     secret = "s3-secret-of-the-test"
     with QualityProcess.start(environ={"AWS_SECRET_ACCESS_KEY": secret}) as process:
         proc = Path(f"/proc/{process.pid}")
-        assert secret in proc.joinpath("environ").read_text()
+        while not (environ := proc.joinpath("environ").read_text()):
+            time.sleep(0.01)  # it is just becoming the new program
+        assert secret in environ
         assert secret not in proc.joinpath("cmdline").read_text()
 
 

@@ -7,14 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-# Most tests wait for what they started. Those that share it stay together (tests/conftest.py).
-_BESIDE_EACH_OTHER = ("-n", "2", "--dist", "loadgroup")
 _QUICK = "not integration and not spark and not browser and not service"
 
 
 def run_tests(root: Path, arguments: list[str]) -> int:
-    """The tests that pytest's `arguments` choose; without any: all. Returns its exit code."""
-    return _run(root, [sys.executable, "-m", "pytest", *(arguments or _BESIDE_EACH_OTHER)])
+    """All tests, by pytest. Returns its exit code."""
+    return _run(root, [sys.executable, "-m", "pytest", *arguments])
 
 
 def run_checks(root: Path) -> int:
