@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from dataharbour.platform import connect_state
+from dataharbour.cli import show
+from dataharbour.platform import connect_state, ports
 from dataharbour.platform.connect_pair import Pair
 from dataharbour.platform.credentials import Credentials
 from dataharbour.platform.layout import Home
 from dataharbour.platform.spark_connection import spark_connection
-from dataharbour.platform.status import _shown_as
-from dataharbour.platform.supervise import ServiceState
+from dataharbour.platform.status import _shown_as, status
+from dataharbour.platform.supervise import ServiceState, Supervisor
 
 PORTS = {
     "spark_connect": 1, "spark_ui": 2, "spark_standby_connect": 3, "spark_standby_ui": 4,
@@ -31,6 +32,26 @@ PORTS = {
 def test_the_server_of_new_runs_is_shown_as_spark(name, state, current, shown):
     pid = 7 if state in ("running", "orphaned") else None
     assert _shown_as(ServiceState(name, state, pid, None), current) == shown
+
+
+def test_a_service_with_several_ports_shows_them_all(tmp_path, monkeypatch, capsys):
+    home = Home(tmp_path)
+    home.run.mkdir()
+    ports.save(home.run / "ports.json", ports.PREFERRED)
+    names = ("spark_master", "spark", "postgres")
+    states = [ServiceState(name, "backoff", None, None) for name in names]
+    monkeypatch.setattr(Supervisor, "states", lambda _: states)
+    found = status(home)
+    further = {row["name"]: row["further_ports"] for row in found["services"]}
+    assert further == {
+        "postgres": {},
+        "spark": {"ui": 14040},
+        "spark_master": {"rest": 16066, "ui": 18081},
+    }
+    show.status(found, output=show.Form.TEXT)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "spark_master backoff 17077, rest 16066, ui 18081" in printed
+    assert "postgres backoff 15432 spark" in printed
 
 
 @pytest.mark.parametrize(("server", "port", "page"), [("spark", 1, 2), ("spark_standby", 3, 4)])

@@ -46,12 +46,18 @@ def status(found: dict[str, Any], *, output: Form) -> None:
         return
     rows = [("SERVICE", "STATE", "PID", "PORT", "SINCE")]
     rows += [
-        (s["name"], s["state"], str(s["pid"] or ""), str(s["port"] or ""), s["since"] or "")
+        (s["name"], s["state"], str(s["pid"] or ""), _ports(s), s["since"] or "")
         for s in found["services"]
     ]
     table(rows)
     word = "ready" if found["ready"] else "not ready"
     sys.stdout.write(f"\n{word}   {found['url']}   state folder {found['home']}\n")
+
+
+def _ports(service: dict[str, Any]) -> str:
+    """The port, and what others are for: ``17077, rest 16066, ui 18081``."""
+    further = [f"{purpose} {port}" for purpose, port in service["further_ports"].items()]
+    return ", ".join([str(service["port"] or ""), *further])
 
 
 def checks(found: Iterable[Check], *, output: Form) -> None:

@@ -25,6 +25,10 @@ _PORT_OF = {
     "notebooks": "notebooks",
     "api-server": "api",
 }
+_FURTHER_PORTS = {  # what people and clients reach besides: by purpose, in words of `status`
+    **{server: {"ui": page} for server, page in connect_state.PAGES.items()},
+    "spark_master": {"rest": "spark_rest", "ui": "spark_master_ui"},
+}
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -94,6 +98,11 @@ def _row(
         "pid": state.pid,
         "host": LOOPBACK if port else None,
         "port": port,
+        "further_ports": {
+            purpose: chosen[key]
+            for purpose, key in _FURTHER_PORTS.get(state.name, {}).items()
+            if key in chosen
+        },
         "since": since.isoformat().replace("+00:00", "Z") if since else None,
         "log": str(home.logs / f"{state.name}.log"),
     }
