@@ -54,6 +54,16 @@ def test_the_executed_notebook_is_linked_listed_and_downloaded(admin, attempts):
     assert older.content == b"older"
 
 
+def test_a_file_of_any_bytes_is_served_as_it_is(admin, attempts):
+    run_id, (first, _) = attempts
+    content = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    artifacts.write(first, "chart.png", content)
+    artifacts.clean(first, ["k3y of the lake"])
+    answer = admin.get(f"/api/v1/runs/{run_id}/artifacts/chart.png")
+    assert answer.content == content
+    assert answer.headers["content-length"] == str(len(content))
+
+
 def test_a_browser_stores_it_and_runs_nothing_of_it(admin, attempts):
     run_id, (first, _) = attempts
     artifacts.write(first, "notebook.ipynb", NOTEBOOK)

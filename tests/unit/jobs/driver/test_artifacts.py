@@ -70,3 +70,26 @@ def test_secrets_are_taken_out_as_json_writes_them(attempt):
     artifacts.write(attempt, "notebook.ipynb", rb'{"text": ["the k3y \"of\" lake\u001b[0m\n"]}')
     artifacts.clean(attempt, [SECRET])
     assert artifacts.read(attempt, "notebook.ipynb") == rb'{"text": ["the ***\u001b[0m\n"]}'
+
+
+EVERY_BYTE = bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(EVERY_BYTE, id="no text"),
+        pytest.param(b"PK\x03\x04\0\0\x1b[0mASCII alone", id="bytes that are UTF-8 as well"),
+        pytest.param(b"carrier,delay\r\nUA,7\r\n", id="lines that end in CR LF"),
+    ],
+)
+def test_of_what_holds_no_secret_no_byte_is_changed(attempt, content):
+    artifacts.write(attempt, "file", content)
+    artifacts.clean(attempt, [SECRET])
+    assert artifacts.read(attempt, "file") == content
+
+
+def test_a_secret_among_bytes_is_taken_out_and_nothing_else_moves(attempt):
+    artifacts.write(attempt, "model.bin", EVERY_BYTE + SECRET.encode() + EVERY_BYTE)
+    artifacts.clean(attempt, [SECRET, SECRET[:3]])
+    assert artifacts.read(attempt, "model.bin") == EVERY_BYTE + b"*" * len(SECRET) + EVERY_BYTE

@@ -71,22 +71,40 @@ def write(attempt: Path, name: str, data: bytes) -> None:
 
 
 def clean(attempt: Path, secrets: Iterable[str]) -> None:
-    """Take `secrets` out of all of them."""
-    cleaner = in_json(secrets)
+    """Take `secrets` out of all of them; every other byte stays.
+
+    In what is no text each is replaced by as many stars, so that nothing in it moves.
+    """
+    # Longest first, so that one secret inside another leaves no part of it.
+    hidden = sorted({each.encode() for each in _spellings(secrets) if each}, key=len, reverse=True)
     for artifact in listed(attempt):
-        data = read(attempt, artifact.name) or b""
-        cleaned = cleaner(data.decode("utf-8", "replace")).encode("utf-8", "replace")
+        data = cleaned = read(attempt, artifact.name) or b""
+        for secret in hidden:
+            if secret in cleaned:
+                cleaned = cleaned.replace(secret, b"***" if _is_text(data) else b"*" * len(secret))
         if cleaned != data:
             write(attempt, artifact.name, cleaned)
 
 
 def in_json(secrets: Iterable[str]) -> Cleaner:
     """Takes secrets out of a JSON text, as it writes them."""
+    return Cleaner(_spellings(secrets))
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """Secrets as they are, and as JSON writes them."""
     plain = list(secrets)
     escaped = [
         json.dumps(each, ensure_ascii=ascii)[1:-1] for each in plain for ascii in (True, False)
     ]
-    return Cleaner([*plain, *escaped])
+    return [*plain, *escaped]
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 @contextlib.contextmanager
