@@ -36,7 +36,7 @@ def accept(
     if created is None:
         return _replayed(connection, columns), True
     if max_open:
-        _check_open(connection, created.principal, max_open)
+        check_open(connection, created.principal, max_open)
     return created, False
 
 
@@ -167,11 +167,15 @@ def insert_run(
     return None if created is None else run_of(created)
 
 
-def _check_open(connection: AnyConnection, principal: str, max_open: int) -> None:
+def check_open(connection: AnyConnection, principal: str, max_open: int) -> None:
     """Refuse the run that was just written when its user has too many.
 
     Those of one user are counted one after another: what another request has
-    written is seen here once its transaction, which holds the lock, is over.
+    written is seen here once its transaction, which holds the lock, is over. A
+    transaction locks nothing after that.
+
+    Raises:
+        LimitReached: they have more than `max_open`.
     """
     connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [_OPEN_RUNS, principal])
     row = fetch_one(connection, statement("active_runs_of_user"), {"principal": principal})

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from dataharbour.errors import Conflict, IdempotencyConflict, Stale
 from dataharbour.jobs.ending import check_version
 from dataharbour.jobs.model import Detail, Run, State, request_of
-from dataharbour.jobs.opening import insert_run
+from dataharbour.jobs.opening import check_open, insert_run
 from dataharbour.jobs.rows import columns_of, run_of
 from dataharbour.jobs.statements import AnyConnection, fetch_all, fetch_one, statement
 from dataharbour.jobs.states import terminal
@@ -69,6 +69,7 @@ def repair(
     idempotency_key: str,
     version: int | None,
     cleared: Collection[Task],
+    max_open: int | None,
     now: datetime,
 ) -> tuple[Run, bool]:
     """See `RunStore.repair`."""
@@ -94,6 +95,8 @@ def repair(
     told = fetch_all(connection, statement("ends_told"), {**dag_run, **tasks})
     more = {"told": [str(row["id"]) for row in told]} if told else {}
     _note(connection, run, "run.repaired", by=successor.id, more=more, now=now)
+    if max_open:
+        check_open(connection, principal, max_open)
     return successor, False
 
 

@@ -225,6 +225,7 @@ class RunStore(RunReader):
         idempotency_key: str,
         version: int | None = None,
         cleared: Collection[tuple[str, int]],
+        max_open: int | None = None,
         now: datetime,
     ) -> tuple[Run, bool]:
         """Write the run that takes the place of one that ended badly, before Airflow is asked.
@@ -236,6 +237,7 @@ class RunStore(RunReader):
             version: the version that the caller has read, or None for any.
             cleared: the failed tasks of its DAG run, by task_id and map_index: each starts
                 a new run when it comes.
+            max_open: as of `accept`; the run counts for `principal`, whosever it is.
             now: aware UTC.
 
         Returns:
@@ -245,6 +247,7 @@ class RunStore(RunReader):
             Conflict: it has not ended badly, or another run has taken its place.
             Stale: the same, or another version by now, for a caller who names a version.
             IdempotencyConflict: that key came with another run before.
+            LimitReached: the principal has `max_open` others.
         """
         with self._connect() as connection:
             return repairing.repair(
@@ -254,6 +257,7 @@ class RunStore(RunReader):
                 idempotency_key=idempotency_key,
                 version=version,
                 cleared=cleared,
+                max_open=max_open,
                 now=now,
             )
 
