@@ -18,6 +18,11 @@ page of the code.
 - **Who calls.** `Authorization: Bearer TOKEN`, with a token from `POST /auth/token`, or
   Airflow's login cookie. `livez`, `readyz` and `health` need nobody. A thing that the caller
   may not see answers as one that is not there (404).
+- **Rights** are Airflow's, on the DAG of the job or run: its auth manager is asked for what
+  Airflow asks for at its own address for the same, by method and part of the DAG (a
+  `DagAccessEntity`; `DAG` is the DAG itself). Each address below names them. What one may not
+  see is 404, any other right that lacks is 403 (`forbidden`). Of the simple auth manager's roles
+  a viewer has every `GET`, a user the others too, and op `PUT configuration`.
 - **Lists** are `{"items": [...], "next": null}`. `next` goes into `cursor` for the page that
   follows; `limit` is the most items of a page. Short ones come whole, without either: attempts,
   repairs, artifacts, clusters.
@@ -32,6 +37,9 @@ page of the code.
   minutes, or after its event `end`; a client connects again where it was, as an `EventSource`
   does by itself, and gets 204 once it has everything. While there is nothing to tell, a comment
   comes every 15 s.
+- **Waiting.** `GET runs/{run_id}?wait=30s` answers when the run has ended. Who waits, or reads a
+  stream, holds no thread of the server; of one user `max_streams_per_user` (100) may do so at
+  once in each worker of the API server, and the next is answered 429.
 - **Times** are UTC. **A body** may have 256 KiB.
 """
 
@@ -75,6 +83,8 @@ def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
 
 def _operation(operation: Json) -> Iterator[str]:
     yield operation.get("description") or operation["summary"]
+    if "x-rights" in operation:
+        yield from ("", f"Rights: {', '.join(f'`{right}`' for right in operation['x-rights'])}.")
     parameters = operation.get("parameters", [])
     if parameters:
         yield from ("", "| parameter | in | values | default | meaning |", "|---|---|---|---|---|")

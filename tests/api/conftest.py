@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,11 +40,14 @@ MOUNT = "/dataharbour"
 class Roles:
     """Users whose token is their role; the rules are those of SimpleAuthManager.
 
-    `hidden` holds DAGs that nobody but the admin may see.
+    `hidden` holds DAGs that nobody but the admin may see, `lacking` rights that nobody has, as
+    (method, part), and `asked` is how often a right was asked for.
     """
 
     def __init__(self) -> None:
         self.hidden: set[str] = set()
+        self.lacking: set[tuple[str, str | None]] = set()
+        self.asked = 0
 
     async def authenticate(self, request: Request) -> str:
         token = (self.credential(request) or "").removeprefix("Bearer ")
@@ -62,18 +65,25 @@ class Roles:
     def name(self, user: str) -> str:
         return user
 
-    def may_read_runs(self, user: str, dag_id: str | None) -> bool:
-        return user == "admin" or dag_id not in self.hidden
+    def may(self, user: str, method: str, part: str | None, dag_id: str | None) -> bool:
+        self.asked += 1
+        return (method, part) not in self.lacking and self._has(user, method, dag_id)
 
-    def may_trigger(self, user: str, dag_id: str) -> bool:
-        return ROLES.index(user) >= 1 and self.may_read_runs(user, dag_id)
+    def those_that_may_be_seen(self, user: str, dag_ids: Collection[str]) -> set[str]:
+        self.asked += 1
+        if ("GET", None) in self.lacking:
+            return set()
+        return {dag_id for dag_id in dag_ids if self._has(user, "GET", dag_id)}
 
     def may_operate(self, user: str) -> bool:
-        return ROLES.index(user) >= 2
+        return ("PUT", "configuration") not in self.lacking and ROLES.index(user) >= 2
 
     def readable_dags(self, user: str) -> set[str]:
-        dags = {"spark_job", "job__flights", "job__hello"}
-        return dags if user == "admin" else dags - self.hidden
+        return self.those_that_may_be_seen(user, {"spark_job", "job__flights", "job__hello"})
+
+    def _has(self, user: str, method: str, dag_id: str | None) -> bool:
+        strong_enough = method == "GET" or ROLES.index(user) >= 1
+        return strong_enough and (user == "admin" or dag_id not in self.hidden)
 
 
 @dataclass

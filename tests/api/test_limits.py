@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
+import httpx
 import psycopg
 import pytest
 
-from dataharbour.jobs.model import RunRequest
+from dataharbour.api.routes import runs
+from dataharbour.jobs.model import Detail, RunRequest
 
 ONE_OFF = {"application": "hello.py", "backend": "local"}
 
@@ -90,6 +92,44 @@ def test_runs_of_a_schedule_count_for_nobody(limited, server):
         assert start(client, "a").status_code == 202
 
 
+def repairable(limited, dag_run_id: str) -> str:
+    """A run of a schedule that has failed."""
+    runs, now = limited.services.runs, limited.services.now
+    run = runs.open_run(
+        RunRequest(application="hello.py"),
+        application_sha256="",
+        dag_id="job__hello",
+        dag_run_id=dag_run_id,
+        task_id="run",
+        principal="airflow",
+        now=now(),
+    )
+    runs.finish(run.id, detail=Detail.FAILED, now=now())
+    limited.airflow.failed["job__hello", dag_run_id] = {("run", -1)}
+    return str(run.id)
+
+
+def test_a_repair_too_many_is_429_and_leaves_all_as_it_was(limited):
+    first, second, third = (repairable(limited, f"scheduled__{n}") for n in range(3))
+    with limited.client() as client:
+        start(client, "a")
+        key = {"Idempotency-Key": "k"}
+        made = client.post(f"/api/v1/runs/{first}:repair", headers=key)
+        assert made.status_code == 202, "the second run of two"
+        answer = client.post(f"/api/v1/runs/{second}:repair")
+        assert (answer.status_code, answer.json()["code"]) == (429, "limit-reached")
+        assert "'admin' has 2 runs" in answer.json()["detail"]
+        assert start(client, "b").status_code == 429, "a repair of another's run counts, too"
+        again = client.post(f"/api/v1/runs/{first}:repair", headers=key)
+        assert (again.status_code, again.json()["id"]) == (200, made.json()["id"])
+        with limited.client("op") as other:
+            assert other.post(f"/api/v1/runs/{third}:repair").status_code == 202
+        client.post(f"/api/v1/runs/{made.json()['id']}:cancel")
+        assert client.post(f"/api/v1/runs/{second}:repair").status_code == 202
+    assert len(limited.airflow.cleared) == 3
+    assert [len(limited.services.runs.repairs(run)) for run in (first, second, third)] == [2, 2, 2]
+
+
 def test_of_many_requests_at_once_no_more_pass_than_there_is_room_for(limited, database):
     def post(number: int) -> int:
         with limited.client() as client:
@@ -141,6 +181,72 @@ def test_a_stream_too_many_is_429_and_one_that_is_left_makes_room(limited):
                     break
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_waiting_requests_and_streams_share_their_places(limited):
+    with limited.client() as client, ThreadPoolExecutor(2) as pool:
+        run = start(client, "a").json()["id"]
+
+        def wait(seconds: float, role: str = "admin"):
+            with limited.client(role) as another:
+                return another.get(f"/api/v1/runs/{run}", params={"wait": seconds})
+
+        def places_taken() -> int:
+            return limited.services.places.taken_by("admin")
+
+        waiting = [pool.submit(wait, 20) for _ in range(2)]
+        until(lambda: places_taken() == 2)
+        refused = wait(20)
+        assert (refused.status_code, refused.json()["code"]) == (429, "limit-reached")
+        assert "max_streams_per_user" in refused.json()["remedy"]
+        headers = {"Accept": "text/event-stream"}
+        assert client.get(f"/api/v1/runs/{run}/logs", headers=headers).status_code == 429
+        assert client.get(f"/api/v1/runs/{run}").status_code == 200, "who does not wait needs none"
+        assert wait(0.1, "op").status_code == 200, "each user has places of their own"
+        client.post(f"/api/v1/runs/{run}:cancel")
+        assert [each.result().json()["state"] for each in waiting] == ["CANCELLED"] * 2
+        assert places_taken() == 0
+
+
+def test_who_leaves_while_waiting_makes_room(limited, monkeypatch):
+    monkeypatch.setattr(runs, "LOOK_AGAIN_S", 0.2)
+    with limited.client() as client:
+        run = start(client, "a").json()["id"]
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(f"/api/v1/runs/{run}", params={"wait": 30}, timeout=0.3)
+        until(lambda: limited.services.places.taken_by("admin") == 0)
+
+
+def test_others_are_answered_while_sixty_clients_wait_for_a_talkative_run(server, admin, driver):
+    def wait(_: int):
+        with server.client() as client:
+            return client.get(f"/api/v1/runs/{driver.run_id}", params={"wait": "30s"})
+
+    def ask() -> float:
+        began = time.monotonic()
+        assert admin.get("/api/v1/runs").status_code == 200
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(60) as pool:
+        waiting = [pool.submit(wait, number) for number in range(60)]
+        until(lambda: server.services.places.taken_by("admin") == 60)
+        took = []
+        for _ in range(100):
+            driver.write("a line")
+            took.append(ask())
+        driver.finish()
+        ended = [each.result() for each in waiting]
+    assert {(answer.status_code, answer.json()["state"]) for answer in ended} == {
+        (200, "SUCCEEDED")
+    }
+    assert sorted(took)[95] < 0.2, "seconds, of the slowest twentieth"
+
+
+def until(condition) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_thousand_requests_of_eight_clients_with_one_key_start_one_run(server, database):

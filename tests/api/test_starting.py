@@ -160,11 +160,10 @@ def test_a_repeated_request_is_answered_whatever_has_happened_meanwhile(admin, s
 def test_a_repeated_request_is_answered_to_who_may_start_it_alone(server, admin):
     key = {"Idempotency-Key": "k"}
     admin.post("/api/v1/jobs/hello/runs", json={}, headers=key)
-    server.roles.may_read_runs = lambda user, dag_id: False
+    server.roles.lacking = {("GET", None)}
     hidden = admin.post("/api/v1/jobs/hello/runs", json={}, headers=key)
     assert (hidden.status_code, hidden.json()["code"]) == (404, "job-not-found")
-    server.roles.may_read_runs = lambda user, dag_id: True
-    server.roles.may_trigger = lambda user, dag_id: False
+    server.roles.lacking = {("POST", "RUN")}
     assert admin.post("/api/v1/jobs/hello/runs", json={}, headers=key).status_code == 403
 
 

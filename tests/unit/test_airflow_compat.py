@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dataharbour.api.access import Right
+
 ASK = """
 import asyncio, json, os
 from airflow.api_fastapi.app import init_auth_manager
@@ -20,6 +22,7 @@ from airflow.utils.db import initdb
 from fastapi import Request
 
 from dataharbour import airflow_compat
+from dataharbour.api.access import Right
 from dataharbour.errors import DataHarbourError
 
 initdb()
@@ -51,12 +54,51 @@ for role in ("viewer", "user", "op", "admin"):
     answers["users"][role] = {
         "name": access.name(by_header),
         "cookie_name": access.name(by_cookie),
-        "read": access.may_read_runs(by_header, "spark_job"),
-        "read_any": access.may_read_runs(by_header, None),
-        "trigger": access.may_trigger(by_header, "spark_job"),
+        "may": {
+            right.name: [access.may(by_header, right.method, right.part, dag_id)
+                         for dag_id in ("spark_job", None)]
+            for right in Right
+        },
         "operate": access.may_operate(by_header),
         "dags": sorted(access.readable_dags(by_header)),
     }
+
+from airflow import settings
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.team import Team
+from airflow.utils.session import create_session
+from sqlalchemy import event
+
+with create_session() as session:
+    ours = DagBundleModel(name="ours")
+    ours.teams.append(Team(name="ops"))
+    session.add(ours)
+    session.flush()
+    session.add(DagModel(dag_id="job__ours", bundle_name="ours", fileloc="x"))
+statements = []
+event.listen(settings.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+
+class PerDag(type(manager)):
+    asked = []  # and lets nobody see what is of no team
+
+    def is_authorized_dag(self, *, method, user, access_entity=None, details=None):
+        self.asked.append([method, access_entity and access_entity.name, details.team_name])
+        return details.team_name == "ops"
+
+
+manager.__class__ = PerDag
+many = ["job__ours", *(f"job__{number}" for number in range(200))]
+answers["seen"] = sorted(access.those_that_may_be_seen(by_header, many))
+answers["statements_for_many"] = len(statements)
+answers["asked_of_seen"] = sorted(map(str, {tuple(each) for each in PerDag.asked}))
+PerDag.asked.clear()
+for right in Right:
+    access.may(by_header, right.method, right.part, "job__ours")
+answers["asked_of_rights"] = {r.name: each for r, each in zip(Right, PerDag.asked, strict=True)}
+manager.__class__ = PerDag.__base__
+
 answers["cookie_becomes"] = access.credential(request(cookie="_token=abc"))
 answers["header_wins"] = access.credential(request(authorization="Bearer h", cookie="_token=c"))
 answers["anonymous"] = asked(access.authenticate(request()))
@@ -75,7 +117,6 @@ answers["base_url"] = airflow_compat.base_url()
 os.environ["AIRFLOW__API__BASE_URL"] = "https://ops.example/airflow/"
 answers["given_base_url"] = airflow_compat.base_url()
 
-from airflow import settings
 with settings.engine.begin() as connection:
     connection.exec_driver_sql("drop table dag_bundle_team")
 answers["database_broken"] = told(access.readable_dags, by_header)
@@ -113,9 +154,21 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_roles_have_the_rights_that_the_api_counts_on(answers, role, trigger, operate):
     found = answers["users"][role]
     assert found["name"] == found["cookie_name"] == role
-    assert (found["read"], found["read_any"]) == (True, True)
-    assert (found["trigger"], found["operate"]) == (trigger, operate)
+    assert found["may"] == {right.name: [right.method == "GET" or trigger] * 2 for right in Right}
+    assert found["operate"] == operate
     assert found["dags"] == []
+
+
+def test_whatever_their_number_the_teams_of_dags_are_one_question(answers):
+    assert answers["seen"] == ["job__ours"]
+    assert answers["asked_of_seen"] == ["('GET', None, 'ops')", "('GET', None, None)"]
+    assert answers["statements_for_many"] == 1
+
+
+def test_the_auth_manager_is_asked_for_the_right_itself(answers):
+    assert answers["asked_of_rights"] == {
+        right.name: [right.method, right.part, "ops"] for right in Right
+    }
 
 
 def test_the_credential_is_the_callers_own(answers):

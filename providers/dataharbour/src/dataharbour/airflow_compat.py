@@ -7,6 +7,7 @@ with the Airflow release we support.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -103,14 +104,36 @@ class AirflowAccess:
         return str(user.get_name())
 
     @_translated
-    def may_read_runs(self, user: Any, dag_id: str | None) -> bool:
-        """Whether `user` may see runs of a DAG; None asks about runs as such."""
-        return self._may(user, "GET", dag_id)
+    def may(self, user: Any, method: Any, part: str | None, dag_id: str | None) -> bool:
+        """Whether `user` may do this with a part of a DAG; None asks about DAGs as such.
+
+        Args:
+            user: who.
+            method: as of HTTP.
+            part: the name of a `DagAccessEntity`; None: the DAG itself.
+            dag_id: the DAG.
+        """
+        team = DagModel.get_team_name(dag_id) if dag_id else None
+        return bool(
+            get_auth_manager().is_authorized_dag(
+                method=method,
+                access_entity=None if part is None else DagAccessEntity[part],
+                details=DagDetails(id=dag_id, team_name=team),
+                user=user,
+            )
+        )
 
     @_translated
-    def may_trigger(self, user: Any, dag_id: str) -> bool:
-        """Whether `user` may start runs of a DAG."""
-        return self._may(user, "POST", dag_id)
+    def those_that_may_be_seen(self, user: Any, dag_ids: Collection[str]) -> set[str]:
+        """Those of the DAGs that `user` may see: one query for the teams of all of them."""
+        teams = DagModel.get_dag_id_to_team_name_mapping(list(dag_ids))
+        by_team: defaultdict[str | None, set[str]] = defaultdict(set)
+        for dag_id in dag_ids:
+            by_team[teams.get(dag_id)].add(dag_id)
+        manager, seen = get_auth_manager(), set[str]()
+        for team, theirs in by_team.items():
+            seen |= manager.filter_authorized_dag_ids(dag_ids=theirs, user=user, team_name=team)
+        return seen
 
     @_translated
     def may_operate(self, user: Any) -> bool:
@@ -121,17 +144,6 @@ class AirflowAccess:
     def readable_dags(self, user: Any) -> set[str]:
         """The ids of the DAGs that `user` may see."""
         return get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-
-    def _may(self, user: Any, method: Any, dag_id: str | None) -> bool:
-        team = DagModel.get_team_name(dag_id) if dag_id else None
-        return bool(
-            get_auth_manager().is_authorized_dag(
-                method=method,
-                access_entity=DagAccessEntity.RUN,
-                details=DagDetails(id=dag_id, team_name=team),
-                user=user,
-            )
-        )
 
 
 class AirflowQueues:

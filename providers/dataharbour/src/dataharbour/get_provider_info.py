@@ -183,7 +183,7 @@ _OPTIONS = {
     ),
     "notebooks_url": _option("Where JupyterLab is, for `health`; none: switched off."),
     "max_streams_per_user": _option(
-        "How many event streams one user may read at once from one process of the API; "
-        "0: any number; none: 100.",
+        "How many event streams and waiting requests of one user one process of the API keeps "
+        "open; 0: any number; none: 100.",
     ),
 }

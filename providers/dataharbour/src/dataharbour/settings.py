@@ -31,8 +31,8 @@ class Settings:
         driver_dsn_file: file (0600) with the libpq conninfo of the drivers' role.
         max_active_runs_per_user: how many runs of one user may be open when they
             ask the API for another; 0: any number.
-        max_streams_per_user: how many event streams one user may read at once from
-            one process of the API; 0: any number.
+        max_streams_per_user: how many event streams and waiting requests of one user
+            one process of the API keeps open; 0: any number.
         notebooks: the folder below which notebooks may lie that are run as jobs, or None.
         notebooks_url: where JupyterLab is; None where it is switched off.
     """

@@ -6,7 +6,9 @@ real one.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -14,6 +16,32 @@ from fastapi import Depends, Request
 from dataharbour.errors import Forbidden, NotAuthenticated
 
 User = Any  # whatever the auth manager made of the token; only `Access` looks inside
+
+
+class Right(Enum):
+    """What a caller may do with a DAG: method and part of it, as the auth manager is asked.
+
+    Each is what Airflow asks for at its own address for the same.
+    """
+
+    SEE_JOB = ("GET", None)  # GET dags/ID
+    SEE_RUN = ("GET", "RUN")  # GET dags/ID/dagRuns
+    READ_OUTPUT = ("GET", "TASK_LOGS")  # GET …/logs
+    START = ("POST", "RUN")  # POST dags/ID/dagRuns
+    END = ("PUT", "RUN")  # PATCH dags/ID/dagRuns/ID, {"state": "failed"}
+    REPAIR = ("PUT", "TASK_INSTANCE")  # POST dags/ID/clearTaskInstances
+    CHANGE_JOB = ("PUT", None)  # PATCH dags/ID
+    DELETE_JOB = ("DELETE", None)  # DELETE dags/ID
+
+    def __init__(self, method: str, part: str | None) -> None:
+        """Of two parts.
+
+        Args:
+            method: as of HTTP.
+            part: the name of a `DagAccessEntity` of Airflow; None: the DAG itself.
+        """
+        self.method = method
+        self.part = part
 
 
 class Access(Protocol):
@@ -28,11 +56,11 @@ class Access(Protocol):
     def name(self, user: User) -> str:
         """The user's name."""
 
-    def may_read_runs(self, user: User, dag_id: str | None) -> bool:
-        """Whether `user` may see runs of a DAG; None asks about runs as such."""
+    def may(self, user: User, method: str, part: str | None, dag_id: str | None) -> bool:
+        """Whether `user` has a `Right` on a DAG; None asks about DAGs as such."""
 
-    def may_trigger(self, user: User, dag_id: str) -> bool:
-        """Whether `user` may start runs of a DAG."""
+    def those_that_may_be_seen(self, user: User, dag_ids: Collection[str]) -> set[str]:
+        """Those of the DAGs on which `user` has `SEE_JOB`: one question, however many."""
 
     def may_operate(self, user: User) -> bool:
         """Whether `user` may change how the platform runs."""
@@ -50,26 +78,31 @@ class Caller:
     credential: str | None = field(repr=False)
     access: Access = field(repr=False)
 
-    def may_read(self, dag_id: str) -> bool:
-        """Whether the caller may see runs of this DAG."""
-        return self.access.may_read_runs(self.user, dag_id)
+    def may(self, right: Right, dag_id: str | None) -> bool:
+        """Whether the caller has a right on this DAG; None asks about DAGs as such."""
+        return self.access.may(self.user, right.method, right.part, dag_id)
 
     def readable_dags(self) -> set[str]:
         """The DAGs whose runs the caller may see."""
-        if not self.access.may_read_runs(self.user, None):
+        if not self.may(Right.SEE_RUN, None):
             return set()
         return self.access.readable_dags(self.user)
 
-    def check_may_trigger(self, dag_id: str) -> None:
-        """Refuse a caller who may not start runs of this DAG.
+    def visible_dags(self, dag_ids: Collection[str]) -> set[str]:
+        """Those of the DAGs on which the caller has `Right.SEE_JOB`."""
+        return self.access.those_that_may_be_seen(self.user, dag_ids)
+
+    def check(self, right: Right, dag_id: str) -> None:
+        """Refuse a caller who has not this right on this DAG.
 
         Raises:
             Forbidden: the right is missing.
         """
-        if not self.access.may_trigger(self.user, dag_id):
+        if not self.may(right, dag_id):
             raise Forbidden(
-                f"{self.name!r} may not start runs of the DAG {dag_id!r}.",
-                "Ask an administrator for a role that may trigger it (user or above).",
+                f"{self.name!r} may not {_IN_WORDS[right].format(dag_id)}.",
+                "Ask an administrator for a role with that right "
+                f"({right.method} {right.part or 'DAG'} in docs/reference/api.md).",
             )
 
     def check_may_operate(self, what: str) -> None:
@@ -84,6 +117,17 @@ class Caller:
                 "Run a declared job instead (POST jobs/NAME/runs), or ask an administrator.",
             )
 
+
+_IN_WORDS = {
+    Right.SEE_JOB: "see the DAG {!r}",
+    Right.SEE_RUN: "see runs of the DAG {!r}",
+    Right.READ_OUTPUT: "read what runs of the DAG {!r} wrote",
+    Right.START: "start runs of the DAG {!r}",
+    Right.END: "end runs of the DAG {!r}",
+    Right.REPAIR: "clear tasks of the DAG {!r}",
+    Right.CHANGE_JOB: "change the DAG {!r}",
+    Right.DELETE_JOB: "delete the DAG {!r}",
+}
 
 STATE_KEY = "dataharbour_caller"
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from dataharbour import errors
+from dataharbour.api.access import Right
 from dataharbour.api.problems import (
     BodyTooLarge,
     InvalidRequest,
@@ -24,6 +25,8 @@ Kind = type[DataHarbourError]
 _OF_TASKS: tuple[Kind, ...] = (errors.JobBusy,)  # what no request meets
 
 CODES = "x-codes"  # of an answer: the values that its `code` may have
+RIGHTS = "x-rights"  # of an address: what the auth manager is asked
+OPERATE = "PUT configuration"
 
 COMMON: tuple[Kind, ...] = (
     errors.NotAuthenticated,
@@ -50,6 +53,12 @@ def problems(*kinds: Kind) -> Responses:
         }
         for status, found in sorted(by_status.items())
     }
+
+
+def needs(*rights: Right, operate: bool = False) -> dict[str, Any]:
+    """The `openapi_extra` of a route that asks for these rights on the DAG of its job or run."""
+    asked = [f"{right.method} {right.part or 'DAG'}" for right in rights]
+    return {RIGHTS: [*asked, *([OPERATE] if operate else [])]}
 
 
 def header(name: str, description: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dataharbour.errors import DataHarbourError
 
 log = logging.getLogger(__name__)
 
-CHANNELS = ("dataharbour_run", "dataharbour_log")  # the payload of both is the run's id
+RUN, LOG = "dataharbour_run", "dataharbour_log"  # the payload of both channels is the run's id
 RECONNECT_S = 1.0
 
 
@@ -36,22 +36,31 @@ class Changes:
 
     def __init__(self, conninfo: Callable[[], str]) -> None:
         self._conninfo = conninfo
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: defaultdict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
         self._listener: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def of(self, run_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set after each change of this run; the waiter clears it."""
+    async def of(self, run_id: str, *channels: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set after each change of this run; the waiter clears it.
+
+        Args:
+            run_id: the run.
+            channels: what counts as a change: `RUN` its state, `LOG` a line of its log. Who waits
+                for an end is not woken by each line of a talkative driver.
+        """
         event = asyncio.Event()
-        self._waiting[run_id].add(event)
+        keys = [(channel, run_id) for channel in channels]
+        for key in keys:
+            self._waiting[key].add(event)
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen(), name="dataharbour changes")
         try:
             yield event
         finally:
-            self._waiting[run_id].discard(event)
-            if not self._waiting[run_id]:
-                del self._waiting[run_id]
+            for key in keys:
+                self._waiting[key].discard(event)
+                if not self._waiting[key]:
+                    del self._waiting[key]
             if not self._waiting:
                 await self.close()
 
@@ -77,15 +86,15 @@ class Changes:
             bounded(conninfo), autocommit=True, application_name="dataharbour api changes"
         )
         async with connection:
-            for channel in CHANNELS:
+            for channel in (RUN, LOG):
                 await connection.execute(f"listen {channel}")
             self._wake(*self._waiting)  # what happened before the LISTEN
             async for notice in connection.notifies():
-                self._wake(notice.payload)
+                self._wake((notice.channel, notice.payload))
 
-    def _wake(self, *run_ids: str) -> None:
-        for run_id in run_ids:
-            for event in self._waiting.get(run_id, ()):
+    def _wake(self, *keys: tuple[str, str]) -> None:
+        for key in keys:
+            for event in self._waiting.get(key, ()):
                 event.set()
 
 

@@ -1,4 +1,7 @@
-"""Bound how many event streams one user reads at once, and give the place back whatever happens."""
+"""Bound how many requests of one user wait for news, and give the place back whatever happens.
+
+They hold no thread, but a connection and a look at the database each second or two.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ from dataharbour.errors import LimitReached
 
 
 class Places:
-    """The streams that are open in this process, by user. Used in the event loop alone."""
+    """The event streams and waits of this process, by user. Used in the event loop alone."""
 
     def __init__(self) -> None:
         self._taken: Counter[str] = Counter()
+
+    def taken_by(self, user: str) -> int:
+        """How many a user holds."""
+        return self._taken[user]
 
     @contextmanager
     def take(self, user: str, *, at_most: int) -> Iterator[None]:
@@ -27,11 +34,11 @@ class Places:
         Raises:
             LimitReached: the user holds `at_most` already (0: there is no limit).
         """
-        if at_most and self._taken[user] >= at_most:
+        if at_most and self.taken_by(user) >= at_most:
             raise LimitReached(
-                f"{user!r} reads {at_most} event streams already.",
-                "Close one of them, or read without streams (GET runs/ID/logs with `cursor`). The "
-                "limit is the setting [dataharbour] max_streams_per_user.",
+                f"{user!r} has {at_most} event streams and waiting requests open already.",
+                "Close one of them, or ask without waiting (GET runs/ID, GET runs/ID/logs with "
+                "`cursor`). The limit is the setting [dataharbour] max_streams_per_user.",
             )
         self._taken[user] += 1
         try:

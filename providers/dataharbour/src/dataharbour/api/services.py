@@ -88,8 +88,8 @@ class Services:
         return DefinitionStore(self.database.connection, self.settings.stored_jobs)
 
     @cached_property
-    def streams(self) -> Places:
-        """Who reads event streams of this process."""
+    def places(self) -> Places:
+        """Who waits for news in this process."""
         return Places()
 
     @cached_property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from fastapi import Header
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from dataharbour.api.changes import server_stops, wait_for
+from dataharbour.api.changes import RUN, server_stops, wait_for
 from dataharbour.api.places import BoundedStream
 from dataharbour.api.schemas import Text
 from dataharbour.api.services import Services
@@ -70,7 +70,7 @@ def read_to_its_end() -> Response:
 
 
 def event_stream(
-    services: Services, run_id: UUID, look: Callable[[], News], *, user: str
+    services: Services, run_id: UUID, look: Callable[[], News], *channels: str, user: str
 ) -> BoundedStream:
     """The answer that goes on until `look` finds that all is over.
 
@@ -78,11 +78,12 @@ def event_stream(
         services: tells of changes of the run.
         run_id: the run.
         look: what is new since it was last called; called in a thread.
+        channels: what counts as a change of the run, besides its state.
         user: who reads; each may read so many at once.
     """
     return BoundedStream(
-        _follow(services, run_id, look),
-        places=services.streams,
+        _follow(services, run_id, look, channels),
+        places=services.places,
         user=user,
         at_most=services.settings.max_streams_per_user,
         media_type=EVENT_STREAM,
@@ -101,11 +102,13 @@ def the_end() -> str:
     return event("end", {}, event_id=END)
 
 
-async def _follow(services: Services, run_id: UUID, look: Callable[[], News]) -> AsyncIterator[str]:
+async def _follow(
+    services: Services, run_id: UUID, look: Callable[[], News], channels: Sequence[str]
+) -> AsyncIterator[str]:
     until = time.monotonic() + STREAM_S
     quiet_since = time.monotonic()
     yield "retry: 1000\n\n"
-    async with services.changes.of(str(run_id)) as changed:
+    async with services.changes.of(str(run_id), RUN, *channels) as changed:
         while time.monotonic() < until and not server_stops():
             news = await run_in_threadpool(_tried, look)
             if news.text:

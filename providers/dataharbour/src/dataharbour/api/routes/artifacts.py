@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from dataharbour.api.access import CallerDep
-from dataharbour.api.answers import problems
+from dataharbour.api.access import CallerDep, Right
+from dataharbour.api.answers import needs, problems
 from dataharbour.api.resources import run_address
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.schemas import ArtifactList, ArtifactResource, Text
@@ -34,12 +34,16 @@ _NOTEBOOK, _ANYTHING = "application/x-ipynb+json", "application/octet-stream"
 router = APIRouter(tags=["runs"])
 
 
-@router.get("/runs/{run_id}/artifacts", responses=problems(RunNotFound))
+@router.get(
+    "/runs/{run_id}/artifacts",
+    responses=problems(RunNotFound),
+    openapi_extra=needs(Right.SEE_RUN, Right.READ_OUTPUT),
+)
 def list_artifacts(
     run_id: str, request: Request, services: ServicesDep, caller: CallerDep
 ) -> ArtifactList:
     """The files that the run's attempts have left, those of the newest attempt first."""
-    run = visible_run(services, caller, run_id)
+    run = visible_run(services, caller, run_id, wanted=Right.READ_OUTPUT)
     here = f"{run_address(run, mount=request.scope.get('root_path', ''))}/artifacts"
     items = [
         ArtifactResource(
@@ -62,12 +66,13 @@ def list_artifacts(
         200: {"content": {_NOTEBOOK: {}, _ANYTHING: {}}},
         **problems(RunNotFound, ArtifactNotFound),
     },
+    openapi_extra=needs(Right.SEE_RUN, Right.READ_OUTPUT),
 )
 def get_artifact(
     run_id: str, name: Text, services: ServicesDep, caller: CallerDep, attempt: Attempt = None
 ) -> Response:
     """One of them, as a file to store."""
-    run = visible_run(services, caller, run_id)
+    run = visible_run(services, caller, run_id, wanted=Right.READ_OUTPUT)
     for number, folder in _folders(services, run):
         content = artifacts.read(folder, name) if attempt in (None, number) else None
         if content is not None:

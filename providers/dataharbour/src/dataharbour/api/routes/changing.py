@@ -10,8 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Asked, Submission, accept_run, started_before
-from dataharbour.api.access import Caller, CallerDep
-from dataharbour.api.answers import problems
+from dataharbour.api.access import Caller, CallerDep, Right
+from dataharbour.api.answers import needs, problems
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.preconditions import tags
 from dataharbour.api.resources import ONE_OFF_DAG, dag_of, run_resource
@@ -46,6 +46,7 @@ router = APIRouter(prefix="/runs", tags=["runs"])
     "/{run_id}:cancel",
     status_code=202,
     responses=problems(RunNotFound, Conflict, Stale),
+    openapi_extra=needs(Right.SEE_RUN, Right.END),
 )
 def cancel_run(
     run_id: str,
@@ -60,8 +61,7 @@ def cancel_run(
 
     The same call again changes nothing.
     """
-    run = visible_run(services, caller, run_id)
-    caller.check_may_trigger(run.dag_id)
+    run = visible_run(services, caller, run_id, wanted=Right.END)
     try:
         run = services.runs.by(f"user:{caller.name}").cancel(
             run.id,
@@ -88,6 +88,7 @@ def cancel_run(
     status_code=202,
     response_model=RunResource,
     responses=REPLAYED_RESPONSE | problems(RunNotFound, *NOT_STARTED),
+    openapi_extra=needs(Right.SEE_RUN, Right.START),
 )
 async def retry_run(
     run_id: str,
@@ -115,7 +116,7 @@ def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submiss
         )
     if run.dag_id == ONE_OFF_DAG:
         caller.check_may_operate("start any application")
-    caller.check_may_trigger(run.dag_id)
+    caller.check(Right.START, run.dag_id)
     asked = Asked(run.dag_id, key, fingerprint(["retry", str(run.id)]))
     earlier = started_before(services, caller, asked)
     if earlier is not None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from dataharbour.api.access import CallerDep
+from dataharbour.api.access import CallerDep, Right
+from dataharbour.api.answers import needs
 from dataharbour.api.schemas import DashboardStats, DashboardTrends, DayResource
 from dataharbour.api.services import ServicesDep
 
@@ -17,7 +18,7 @@ Hours = Annotated[int, Query(ge=1, le=24 * 366, description="Ended within so man
 Days = Annotated[int, Query(ge=1, le=366, description="How many days, today included (UTC).")]
 
 
-@router.get("/stats")
+@router.get("/stats", openapi_extra=needs(Right.SEE_JOB, Right.SEE_RUN))
 def get_stats(services: ServicesDep, caller: CallerDep, hours: Hours = 24) -> DashboardStats:
     """How the runs that the caller may see stand, and how those fared that ended lately."""
     since = services.now() - timedelta(hours=hours)
@@ -35,7 +36,7 @@ def get_stats(services: ServicesDep, caller: CallerDep, hours: Hours = 24) -> Da
     )
 
 
-@router.get("/trends")
+@router.get("/trends", openapi_extra=needs(Right.SEE_JOB, Right.SEE_RUN))
 def get_trends(services: ServicesDep, caller: CallerDep, days: Days = 14) -> DashboardTrends:
     """The runs that the caller may see, by the day on which they ended."""
     today = services.now().date()

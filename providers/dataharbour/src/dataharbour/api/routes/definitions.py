@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from dataharbour.api.access import Caller, CallerDep
-from dataharbour.api.answers import problems
+from dataharbour.api.access import Caller, CallerDep, Right
+from dataharbour.api.answers import needs, problems
 from dataharbour.api.catalog import etag_of, stored_origin
 from dataharbour.api.documents import JSON, YAML, read_document
 from dataharbour.api.job_document import job_document_schema
@@ -87,7 +87,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
         ApplicationNotAllowed,
     )
     | {201: {"model": JobDetail, "description": "Created."}},
-    openapi_extra={
+    openapi_extra=needs(Right.SEE_JOB, Right.CHANGE_JOB, operate=True)
+    | {
         "requestBody": {
             "required": True,
             "description": f"What a job file says ({SCHEMA}).",
@@ -117,6 +118,7 @@ async def put_job(
     "/{name}",
     status_code=204,
     responses=problems(JobNotFound, DeclaredElsewhere, Conflict, Stale, PreconditionRequired),
+    openapi_extra=needs(Right.SEE_JOB, Right.DELETE_JOB, operate=True),
 )
 def delete_job(
     name: Name,
@@ -130,8 +132,9 @@ def delete_job(
     """
     caller.check_may_operate("change jobs")
     catalog = services.catalog()
-    if name not in catalog.names or not caller.may_read(dag_of(name)):
+    if name not in catalog.names or not caller.may(Right.SEE_JOB, dag_of(name)):
         raise no_such_job(name)
+    caller.check(Right.DELETE_JOB, dag_of(name))
 
     def judge(current: Definition | None) -> None:
         _refuse_files(services.settings, name, current)
@@ -153,8 +156,9 @@ def _put(
     if_none_match: str | None,
 ) -> Response:
     caller.check_may_operate("change jobs")
-    if not caller.may_read(dag_of(name)):
+    if not caller.may(Right.SEE_JOB, dag_of(name)):
         raise no_such_job(name)
+    caller.check(Right.CHANGE_JOB, dag_of(name))
     spec = _checked(services, name, read_document(body, content_type))
 
     def judge(current: Definition | None) -> None:

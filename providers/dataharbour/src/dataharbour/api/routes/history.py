@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from dataharbour.api.access import CallerDep
-from dataharbour.api.answers import problems
+from dataharbour.api.access import CallerDep, Right
+from dataharbour.api.answers import needs, problems
 from dataharbour.api.resources import attempt_resource, event_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
 from dataharbour.api.schemas import AttemptList, EventList
@@ -38,6 +38,7 @@ router = APIRouter(tags=["runs"])
     response_model=EventList,
     responses=problems(RunNotFound, ConfigError, LimitReached)
     | stream_responses('id: 42\\nevent: change\\ndata: {"kind": "run.changed", ...}\\n\\n'),
+    openapi_extra=needs(Right.SEE_RUN),
 )
 async def list_events(
     run_id: str,
@@ -67,7 +68,11 @@ async def list_events(
     return event_stream(services, run.id, _EventReader(services, run.id, start), user=caller.name)
 
 
-@router.get("/runs/{run_id}/attempts", responses=problems(RunNotFound))
+@router.get(
+    "/runs/{run_id}/attempts",
+    responses=problems(RunNotFound),
+    openapi_extra=needs(Right.SEE_RUN),
+)
 def list_attempts(run_id: str, services: ServicesDep, caller: CallerDep) -> AttemptList:
     """How often the application was started, and how each of these ended; oldest first."""
     run = visible_run(services, caller, run_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Asked, Submission, accept_run, started_before
-from dataharbour.api.access import Caller, CallerDep
-from dataharbour.api.answers import problems
+from dataharbour.api.access import Caller, CallerDep, Right
+from dataharbour.api.answers import needs, problems
 from dataharbour.api.catalog import Catalog
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.resources import broken_job_resource, dag_of, job_resource
@@ -44,7 +43,7 @@ class JobBroken(Conflict):
     code = "job-broken"
 
 
-@router.get("")
+@router.get("", openapi_extra=needs(Right.SEE_JOB))
 def list_jobs(
     request: Request,
     services: ServicesDep,
@@ -54,12 +53,9 @@ def list_jobs(
 ) -> JobList:
     """The declared jobs, by name. One that is broken is listed with its error."""
     catalog = services.catalog()
-    visible = (
-        name
-        for name in catalog.names
-        if (cursor is None or name > cursor) and caller.may_read(dag_of(name))
-    )
-    names = list(islice(visible, limit + 1))
+    left = [name for name in catalog.names if cursor is None or name > cursor]
+    visible = caller.visible_dags([dag_of(name) for name in left])
+    names = [name for name in left if dag_of(name) in visible]
     return JobList(
         items=[
             JobResource.model_validate(described(request, catalog, name), from_attributes=True)
@@ -69,13 +65,13 @@ def list_jobs(
     )
 
 
-@router.get("/{name}", responses=problems(JobNotFound))
+@router.get("/{name}", responses=problems(JobNotFound), openapi_extra=needs(Right.SEE_JOB))
 def get_job(
     name: str, request: Request, response: Response, services: ServicesDep, caller: CallerDep
 ) -> JobDetail:
     """One job, with the document that declares it."""
     catalog = services.catalog()
-    if name not in catalog.names or not caller.may_read(dag_of(name)):
+    if name not in catalog.names or not caller.may(Right.SEE_JOB, dag_of(name)):
         raise no_such_job(name)
     job = described(request, catalog, name)
     response.headers["ETag"] = job.etag
@@ -88,6 +84,7 @@ def get_job(
     response_model=RunResource,
     responses=REPLAYED_RESPONSE
     | problems(JobNotFound, JobBroken, JobInvalid, ConfigError, *NOT_STARTED),
+    openapi_extra=needs(Right.SEE_JOB, Right.START),
 )
 async def start_job(
     name: str,
@@ -107,9 +104,9 @@ async def start_job(
 def _submission(
     services: Services, caller: Caller, name: str, body: StartJob, key: str
 ) -> Submission | Run:
-    if not caller.may_read(dag_of(name)):
+    if not caller.may(Right.SEE_JOB, dag_of(name)):
         raise no_such_job(name)
-    caller.check_may_trigger(dag_of(name))
+    caller.check(Right.START, dag_of(name))
     asked = Asked(dag_of(name), key, fingerprint(["jobs", name, body.model_dump(mode="json")]))
     earlier = started_before(services, caller, asked)
     if earlier is not None:
@@ -138,7 +135,7 @@ def visible_jobs(services: Services, caller: Caller, name: str) -> DeclaredJobs:
     if name not in {*declared.jobs, *declared.errors}:
         declared = services.catalog().declared  # the file of a stored job may have been lost
     known = name in declared.jobs or name in declared.errors
-    if not known or not caller.may_read(dag_of(name)):
+    if not known or not caller.may(Right.SEE_JOB, dag_of(name)):
         raise no_such_job(name)
     return declared
 

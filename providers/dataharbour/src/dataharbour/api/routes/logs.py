@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from dataharbour.api.access import CallerDep
-from dataharbour.api.answers import problems
+from dataharbour.api.access import CallerDep, Right
+from dataharbour.api.answers import needs, problems
+from dataharbour.api.changes import LOG
 from dataharbour.api.resources import log_resource, queue_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
 from dataharbour.api.schemas import LogResource
@@ -42,6 +43,7 @@ router = APIRouter(tags=["runs"])
     response_model=LogResource,
     responses=problems(RunNotFound, ConfigError, LimitReached)
     | stream_responses('id: 1.42\\nevent: lines\\ndata: {"items": [...]}\\n\\n'),
+    openapi_extra=needs(Right.SEE_RUN, Right.READ_OUTPUT),
 )
 async def get_log(
     run_id: str,
@@ -58,7 +60,7 @@ async def get_log(
     while the log grows, `state` when the run's state changes, `queue` when it
     waits and the reason changes, and one event `end` when the run is over.
     """
-    run = await run_in_threadpool(visible_run, services, caller, run_id)
+    run = await run_in_threadpool(visible_run, services, caller, run_id, wanted=Right.READ_OUTPUT)
     if EVENT_STREAM not in accept:
         page = await run_in_threadpool(services.runs.logs, run.id, cursor=cursor, limit=limit)
         return JSONResponse(log_resource(page).model_dump(mode="json"))
@@ -67,7 +69,8 @@ async def get_log(
     start = last_event_id or cursor
     # A first line is read here, so that a bad cursor is a 422 and not a broken stream.
     await run_in_threadpool(services.runs.logs, run.id, cursor=start, limit=1)
-    return event_stream(services, run.id, _LogReader(services, run.id, start), user=caller.name)
+    look = _LogReader(services, run.id, start)
+    return event_stream(services, run.id, look, LOG, user=caller.name)
 
 
 class _LogReader:

@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import REFUSALS
-from dataharbour.api.access import Caller, CallerDep
+from dataharbour.api.access import Caller, CallerDep, Right
 from dataharbour.api.airflow_rest import RefusedByAirflow
-from dataharbour.api.answers import problems
+from dataharbour.api.answers import needs, problems
 from dataharbour.api.resources import ONE_OFF_DAG, run_resource
 from dataharbour.api.routes.changing import version_of
 from dataharbour.api.routes.runs import visible_run
@@ -27,7 +27,7 @@ from dataharbour.api.routes.starting import (
 )
 from dataharbour.api.schemas import RunList, RunResource
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import Conflict, IdempotencyConflict, RunNotFound, Stale
+from dataharbour.errors import Conflict, IdempotencyConflict, LimitReached, RunNotFound, Stale
 from dataharbour.jobs.model import Detail, Run
 from dataharbour.jobs.repairing import check_repairable
 
@@ -50,7 +50,8 @@ router = APIRouter(prefix="/runs", tags=["runs"])
     status_code=202,
     response_model=RunResource,
     responses=REPLAYED_RESPONSE
-    | problems(RunNotFound, Conflict, Stale, IdempotencyConflict, RefusedByAirflow),
+    | problems(RunNotFound, Conflict, Stale, IdempotencyConflict, LimitReached, RefusedByAirflow),
+    openapi_extra=needs(Right.SEE_RUN, Right.REPAIR),
 )
 async def repair_run(
     run_id: str,
@@ -80,7 +81,12 @@ async def repair_run(
     return accepted(request, successor, replayed=replayed, key=key)
 
 
-@router.get("/{run_id}/repairs", response_model=RunList, responses=problems(RunNotFound))
+@router.get(
+    "/{run_id}/repairs",
+    response_model=RunList,
+    responses=problems(RunNotFound),
+    openapi_extra=needs(Right.SEE_RUN),
+)
 def list_repairs(
     run_id: str, request: Request, services: ServicesDep, caller: CallerDep
 ) -> Response:
@@ -92,10 +98,9 @@ def list_repairs(
 
 
 def _repairable(services: Services, caller: Caller, run_id: str) -> Run:
-    run = visible_run(services, caller, run_id)
+    run = visible_run(services, caller, run_id, wanted=Right.REPAIR)
     if run.dag_id == ONE_OFF_DAG:
         caller.check_may_operate("start any application")
-    caller.check_may_trigger(run.dag_id)
     return run
 
 
@@ -118,6 +123,7 @@ async def _successor(
         **by_key,
         version=version,
         cleared=cleared,
+        max_open=services.settings.max_active_runs_per_user,
         now=services.now(),
     )
 

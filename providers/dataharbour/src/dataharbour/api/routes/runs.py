@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Asked, Submission, accept_run, started_before
-from dataharbour.api.access import Caller, CallerDep
-from dataharbour.api.answers import problems
-from dataharbour.api.changes import server_stops, wait_for
+from dataharbour.api.access import Caller, CallerDep, Right
+from dataharbour.api.answers import needs, problems
+from dataharbour.api.changes import RUN, server_stops, wait_for
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.problems import InvalidRequest
 from dataharbour.api.resources import ONE_OFF_DAG, run_resource
@@ -32,7 +32,13 @@ from dataharbour.api.routes.starting import (
 )
 from dataharbour.api.schemas import RunList, RunResource, StartRun, Text
 from dataharbour.api.services import Services, ServicesDep
-from dataharbour.errors import ConfigError, ConfNotAllowed, JobNotFound, RunNotFound
+from dataharbour.errors import (
+    ConfigError,
+    ConfNotAllowed,
+    JobNotFound,
+    LimitReached,
+    RunNotFound,
+)
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import Run, RunFilter, RunRequest, State
 from dataharbour.jobs.notebooks import check_notebook
@@ -87,7 +93,12 @@ class Narrowed:
     limit: Limit = 100
 
 
-@router.get("/runs", response_model=RunList, responses=problems(ConfigError))
+@router.get(
+    "/runs",
+    response_model=RunList,
+    responses=problems(ConfigError),
+    openapi_extra=needs(Right.SEE_JOB, Right.SEE_RUN),
+)
 def list_runs(
     request: Request,
     services: ServicesDep,
@@ -103,6 +114,7 @@ def list_runs(
     "/jobs/{name}/runs",
     response_model=RunList,
     responses=problems(JobNotFound, ConfigError),
+    openapi_extra=needs(Right.SEE_JOB, Right.SEE_RUN),
 )
 def list_runs_of_job(
     name: str,
@@ -121,6 +133,7 @@ def list_runs_of_job(
     status_code=202,
     response_model=RunResource,
     responses=REPLAYED_RESPONSE | problems(ConfigError, ConfNotAllowed, *NOT_STARTED),
+    openapi_extra=needs(Right.START, operate=True),
 )
 async def start_run(
     body: StartRun,
@@ -139,7 +152,7 @@ async def start_run(
 @router.get(
     "/runs/{run_id}",
     response_model=RunResource,
-    responses=problems(RunNotFound)
+    responses=problems(RunNotFound, LimitReached)
     | {
         200: {
             "headers": {
@@ -148,6 +161,7 @@ async def start_run(
         },
         304: {"description": "It is as an ETag in `If-None-Match` says."},
     },
+    openapi_extra=needs(Right.SEE_RUN),
 )
 async def get_run(
     run_id: str,
@@ -164,7 +178,8 @@ async def get_run(
     """
     run = await run_in_threadpool(visible_run, services, caller, run_id)
     if wait and not terminal(run.detail):
-        run = await _ended(services, run, timeout_s=min(wait, MAX_WAIT_S))
+        with services.places.take(caller.name, at_most=services.settings.max_streams_per_user):
+            run = await _ended(services, run, request, timeout_s=min(wait, MAX_WAIT_S))
     queue = (await run_in_threadpool(services.queues_of, run)).get(run.id)
     resource = run_resource(run, mount=request.scope.get("root_path", ""), queue=queue)
     headers = {"ETag": etag(run, resource), "Cache-Control": "private, no-cache"}
@@ -173,11 +188,20 @@ async def get_run(
     return JSONResponse(resource.model_dump(mode="json"), headers=headers)
 
 
-def visible_run(services: Services, caller: Caller, run_id: str) -> Run:
+def visible_run(
+    services: Services, caller: Caller, run_id: str, *, wanted: Right | None = None
+) -> Run:
     """A run that the caller may see. One that is not theirs looks like one that is not there.
+
+    Args:
+        services: where it is.
+        caller: who asks.
+        run_id: its id, as it was sent.
+        wanted: what the caller needs besides.
 
     Raises:
         RunNotFound: no such run for this caller.
+        Forbidden: they may see it, and no more.
     """
     nowhere = RunNotFound(
         f"There is no run {run_id[:60]!r}.", "List them: GET runs, or harbour job list."
@@ -186,8 +210,10 @@ def visible_run(services: Services, caller: Caller, run_id: str) -> Run:
         run = services.runs.get(UUID(run_id))
     except (ValueError, RunNotFound):
         raise nowhere from None
-    if not caller.may_read(run.dag_id):
+    if not caller.may(Right.SEE_RUN, run.dag_id):
         raise nowhere
+    if wanted is not None:
+        caller.check(wanted, run.dag_id)
     return run
 
 
@@ -215,20 +241,23 @@ def _page(
     return Response(found.model_dump_json(), media_type="application/json")
 
 
-async def _ended(services: Services, run: Run, *, timeout_s: float) -> Run:
+async def _ended(services: Services, run: Run, request: Request, *, timeout_s: float) -> Run:
+    """The run at its end; sooner when the time is over, or nobody waits any more."""
     deadline = time.monotonic() + timeout_s
-    async with services.changes.of(str(run.id)) as changed:
+    async with services.changes.of(str(run.id), RUN) as changed:
         while True:
             run = await run_in_threadpool(services.runs.get, run.id)
             left_s = deadline - time.monotonic()
             if terminal(run.detail) or left_s <= 0 or server_stops():
                 return run
             await wait_for(changed, timeout_s=min(left_s, LOOK_AGAIN_S))
+            if await request.is_disconnected():
+                return run
 
 
 def _submission(services: Services, caller: Caller, body: StartRun, key: str) -> Submission | Run:
     caller.check_may_operate("start any application")
-    caller.check_may_trigger(ONE_OFF_DAG)
+    caller.check(Right.START, ONE_OFF_DAG)
     asked = Asked(ONE_OFF_DAG, key, fingerprint(["runs", body.model_dump(mode="json")]))
     earlier = started_before(services, caller, asked)
     if earlier is not None:
