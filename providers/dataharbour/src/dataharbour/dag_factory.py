@@ -37,7 +37,8 @@ from airflow.sdk import (  # type: ignore[attr-defined]  # its stubs have no dea
 from dataharbour import settings
 from dataharbour.errors import JobInvalid
 from dataharbour.jobs.backends.names import ABOUT, ABOUT_PROFILES, BackendName, Profile
-from dataharbour.jobs.declared import JobSpec, load_jobs
+from dataharbour.jobs.declared import load_jobs
+from dataharbour.jobs.job_spec import JobSpec
 from dataharbour.jobs.schedules import Schedule, moment
 from dataharbour.operators.spark_job import SparkJobOperator
 from dataharbour.operators.tables import asset_of

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from dataharbour import errors
 from dataharbour.errors import DataHarbourError
+from dataharbour.jobs.json_pointer import step
 from dataharbour.jobs.secrets import redact_text
 
 log = logging.getLogger(__name__)
@@ -201,9 +202,8 @@ def _detail(found: Mapping[str, Any]) -> dict[str, str]:
     if place == "body":
         if found["type"] == "json_invalid":
             return {"detail": f"not valid JSON ({found.get('ctx', {}).get('error', message)})"}
-        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
-        return {"detail": message, "pointer": "#" + "".join(f"/{step}" for step in steps)}
-    return {"detail": message, "parameter": ".".join(str(step) for step in path)}
+        return {"detail": message, "pointer": "#" + "".join(map(step, path))}
+    return {"detail": message, "parameter": ".".join(map(str, path))}
 
 
 def _database(_request: Request, error: Exception) -> JSONResponse:

@@ -21,7 +21,7 @@ from dataharbour.api.schemas import (
     RunResource,
 )
 from dataharbour.errors import DataHarbourError
-from dataharbour.jobs.declared import JobSpec
+from dataharbour.jobs.job_spec import JobSpec
 from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Occasion, Run
 from dataharbour.jobs.notebooks import is_notebook
 from dataharbour.jobs.queueing import Queue

@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from dataharbour.errors import ConfigError, DataHarbourError
+from dataharbour.jobs.backends.http import ask, connection_to
 from dataharbour.jobs.backends.launch import ConnectEndpoint
 from dataharbour.jobs.backends.master import ClusterEndpoint, Master
 
 WITHIN_S = 2.0
-_MAX_ANSWER = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +199,11 @@ def _read_connect(page: str, address: str) -> Cluster:
 
 
 def _get(url: str) -> Any:
-    parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    with closing(kind(parts.hostname or "", parts.port, timeout=WITHIN_S)) as connection:
-        connection.request("GET", f"{parts.path}{f'?{parts.query}' if parts.query else ''}")
-        response = connection.getresponse()
-        if response.status != 200:
-            raise ValueError(f"it answers {response.status}")
-        return json.loads(response.read(_MAX_ANSWER))
+    with closing(connection_to(url, timeout_s=WITHIN_S)) as connection:
+        status, text = ask(connection, url)
+    if status != 200:
+        raise ValueError(f"it answers {status}")
+    return json.loads(text)
 
 
 def _look(name: str, look: Look, found: SimpleQueue[Cluster]) -> None:

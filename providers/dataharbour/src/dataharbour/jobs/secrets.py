@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from dataharbour.errors import SecretInRequest
+from dataharbour.jobs.json_pointer import step
 from dataharbour.jobs.model import RunRequest
 
 HIDDEN = "***"
@@ -153,7 +154,7 @@ def check_definition(document: Mapping[str, Any]) -> None:
     params = document.get("params")
     for name, schema in params.items() if isinstance(params, Mapping) else ():
         for key in _VALUES_OF_SCHEMAS & set(schema if isinstance(schema, Mapping) else ()):
-            place = f"/params/{_step(name)}/{key}"
+            place = f"/params{step(name)}/{key}"
             _refuse(next(_secrets(schema[key], place, name=str(name)), None))
     _refuse(next(_tokens(document, ""), None))
 
@@ -165,7 +166,7 @@ def _secrets(value: Any, place: str, *, name: str) -> Iterator[str]:
             if isinstance(key, str) and holds_secret(key):
                 yield f"{place} (a name in it)"
             else:
-                yield from _secrets(inner, f"{place}/{_step(key)}", name=str(key))
+                yield from _secrets(inner, f"{place}{step(key)}", name=str(key))
     elif isinstance(value, list | tuple):
         flagged = set(_after_flags(value))
         for number, inner in enumerate(value):
@@ -181,8 +182,8 @@ def _tokens(value: Any, place: str) -> Iterator[str]:
     """The places of credentials that say themselves what they are."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _tokens(str(key), f"{place}/{_step(key)}")
-            yield from _tokens(inner, f"{place}/{_step(key)}")
+            yield from _tokens(str(key), f"{place}{step(key)}")
+            yield from _tokens(inner, f"{place}{step(key)}")
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from _tokens(inner, f"{place}/{number}")
@@ -213,7 +214,3 @@ def _after_flags(values: Sequence[Any]) -> Iterator[int]:
         is_flag = isinstance(value, str) and _ANOTHER_FLAG.match(value)
         if match and not is_flag and _is_secret(value, match[1]):
             yield number
-
-
-def _step(key: object) -> str:
-    return str(key)[:100].replace("~", "~0").replace("/", "~1")

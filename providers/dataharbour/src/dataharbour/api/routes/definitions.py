@@ -36,8 +36,9 @@ from dataharbour.errors import (
     SecretInRequest,
     Stale,
 )
-from dataharbour.jobs.declared import JobSpec, breaches_of, check_document
 from dataharbour.jobs.definitions import Definition
+from dataharbour.jobs.job_rules import breaches_of, check_document
+from dataharbour.jobs.job_spec import JobSpec
 from dataharbour.jobs.mirror import is_mirror, mirror_text
 from dataharbour.jobs.secrets import check_definition
 from dataharbour.settings import Settings

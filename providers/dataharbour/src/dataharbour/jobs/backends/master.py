@@ -13,16 +13,15 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
 from dataharbour.errors import ConfigError, Unavailable
+from dataharbour.jobs.backends.http import ask, connection_to
 
 TOKEN_S = 60  # how long a signed request is good for
 TIMEOUT_S = 10.0
 _PEEK_TIMEOUT_S = 1.0
-_MAX_ANSWER = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +120,9 @@ class Master:
         url = self._endpoint.ui_url
         if not url:
             return None
-        parts = urlsplit(url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=_PEEK_TIMEOUT_S)
-        with closing(connection):
+        with closing(connection_to(url, timeout_s=_PEEK_TIMEOUT_S)) as connection:
             try:
-                connection.request("GET", f"{parts.path.rstrip('/')}/")
-                return url if connection.getresponse().status == 200 else None
+                return url if ask(connection, f"{url.rstrip('/')}/")[0] == 200 else None
             except (OSError, HTTPException):
                 return None
 
@@ -155,19 +150,16 @@ class Master:
     def _ask(
         self, url: str, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        parts = urlsplit(url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self._timeout_s)
-        with closing(connection):
+        with closing(connection_to(url, timeout_s=self._timeout_s)) as connection:
             try:
                 connection.connect()
             except OSError as error:
                 raise Unavailable(f"{url}: {error}", "Start the master.") from None
+            content = None if body is None else json.dumps(body)
             try:
-                content = None if body is None else json.dumps(body)
-                connection.request(method, parts.path + path, content, self._headers())
-                response = connection.getresponse()
-                status, text = response.status, response.read(_MAX_ANSWER)
+                status, text = ask(
+                    connection, url + path, method=method, body=content, headers=self._headers()
+                )
             except (OSError, HTTPException) as error:
                 raise Unanswered(
                     f"{url} took the request and did not answer: {type(error).__name__} {error}",

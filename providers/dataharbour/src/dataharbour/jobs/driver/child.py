@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from dataharbour.jobs.driver.control import Control
+from dataharbour.jobs.driver.parent import started_by_java
 from dataharbour.jobs.driver.session import quiet_known_noise, stop_spark
 
 EXIT_LIMIT_S = 10.0  # a frozen Connect server would hold a client for more than ten minutes
@@ -29,7 +30,7 @@ EXIT_LIMIT_S = 10.0  # a frozen Connect server would hold a client for more than
 def main(folder: str, sha256: str, application: str, args: list[str]) -> NoReturn:
     """Run the application and leave with its exit code."""
     _die_with_parent()
-    if _started_by_java():
+    if started_by_java():
         _write_past_the_jvm()
     signal.signal(signal.SIGTERM, _on_terminate)
     control = Control(os.path.join(folder, "control"))
@@ -131,15 +132,6 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(70)
-
-
-def _started_by_java() -> bool:
-    """Whether our parent is a JVM; in a cluster it is the supervisor, whose parent is one."""
-    try:
-        with open(f"/proc/{os.getppid()}/comm") as file:
-            return file.read().strip() == "java"
-    except OSError:
-        return False
 
 
 def _write_past_the_jvm() -> None:

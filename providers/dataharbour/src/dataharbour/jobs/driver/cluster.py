@@ -106,17 +106,11 @@ def _hide() -> None:
 
 def _end_with_parent(environ: MutableMapping[str, str]) -> None:
     """Get SIGTERM when the program that started us dies: a killed driver leaves nothing running."""
+    from dataharbour.jobs.driver.parent import started_by_java
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if _GATEWAY in environ and not started_by_java():  # it has died before
         sys.exit(70)
-
-
-def started_by_java() -> bool:
-    """Whether the parent process is a JVM."""
-    try:
-        return Path(f"/proc/{os.getppid()}/comm").read_text().strip() == "java"
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":
