@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dataharbour.api.schemas import Problem
+from dataharbour.api.schemas.problem import Problem
 
 UNREACHABLE = "host=127.0.0.1 port=1 dbname=x user=y"
 

@@ -3,7 +3,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from dataharbour.api.schemas import StartJob, StartRun
+from dataharbour.api.schemas.requests import StartJob, StartRun
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from dataharbour.api.schemas import StartRun
+from dataharbour.api.schemas.requests import StartRun
 from dataharbour.errors import ConfigError, ConfNotAllowed, JobInvalid
 from dataharbour.jobs.declared import load_jobs
 from dataharbour.jobs.model import TABLE, Output

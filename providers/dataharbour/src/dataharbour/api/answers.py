@@ -16,7 +16,7 @@ from dataharbour.api.problems import (
     NotConfigured,
     status_of_kind,
 )
-from dataharbour.api.schemas import Problem
+from dataharbour.api.schemas.problem import Problem
 from dataharbour.errors import DataHarbourError
 
 Responses = dict[int | str, dict[str, Any]]

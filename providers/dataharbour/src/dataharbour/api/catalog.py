@@ -21,7 +21,7 @@ from dataharbour.settings import Settings
 
 @dataclass(frozen=True)
 class JobOrigin:
-    """Where a job comes from; the fields of `schemas.JobDetail` that tell it."""
+    """Where a job comes from; the fields of `schemas.jobs.JobDetail` that tell it."""
 
     source: Literal["git", "api", "local"]
     version: int | None

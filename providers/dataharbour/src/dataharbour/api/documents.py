@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dataharbour.api.problems import InvalidRequest, UnsupportedMedia
-from dataharbour.api.schemas import MAX_DEPTH, storable
+from dataharbour.api.schemas.values import MAX_DEPTH, storable
 
 JSON = "application/json"
 YAML = "application/yaml"

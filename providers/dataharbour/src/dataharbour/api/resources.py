@@ -7,16 +7,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from dataharbour.api.catalog import JobOrigin
-from dataharbour.api.schemas import (
+from dataharbour.api.schemas.jobs import JobDetail, JobError, OutputResource
+from dataharbour.api.schemas.runs import (
     AttemptResource,
     EventResource,
     FailureResource,
-    JobDetail,
-    JobError,
     LogLineResource,
     LogResource,
     OccasionResource,
-    OutputResource,
     QueueResource,
     RunResource,
 )

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from dataharbour.api.changes import RUN, server_stops, wait_for
 from dataharbour.api.places import BoundedStream
-from dataharbour.api.schemas import Text
+from dataharbour.api.schemas.values import Text
 from dataharbour.api.services import Services
 from dataharbour.errors import RunNotFound, Unavailable
 

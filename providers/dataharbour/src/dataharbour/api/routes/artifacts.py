@@ -14,7 +14,8 @@ from dataharbour.api.access import CallerDep, Right
 from dataharbour.api.answers import needs, problems
 from dataharbour.api.resources import run_address
 from dataharbour.api.routes.runs import visible_run
-from dataharbour.api.schemas import ArtifactList, ArtifactResource, Text
+from dataharbour.api.schemas.runs import ArtifactList, ArtifactResource
+from dataharbour.api.schemas.values import Text
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import ArtifactNotFound, RunNotFound
 from dataharbour.jobs.driver import artifacts

@@ -24,7 +24,8 @@ from dataharbour.api.routes.starting import (
     etag,
     key_or_new,
 )
-from dataharbour.api.schemas import CancelRun, RunResource
+from dataharbour.api.schemas.requests import CancelRun
+from dataharbour.api.schemas.runs import RunResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, RunNotFound, Stale
 from dataharbour.jobs.ending import check_version

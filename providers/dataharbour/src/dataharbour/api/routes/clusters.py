@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from dataharbour.api.access import CallerDep, Right
 from dataharbour.api.answers import needs, problems
-from dataharbour.api.schemas import ClusterList, ClusterResource
+from dataharbour.api.schemas.overview import ClusterList, ClusterResource
 from dataharbour.api.services import ServicesDep
 from dataharbour.errors import Forbidden
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from dataharbour.api.access import CallerDep, Right
 from dataharbour.api.answers import needs
-from dataharbour.api.schemas import DashboardStats, DashboardTrends, DayResource
+from dataharbour.api.schemas.overview import DashboardStats, DashboardTrends, DayResource
 from dataharbour.api.services import ServicesDep
 
 router = APIRouter(prefix="/dashboard", tags=["dashboard"])

@@ -23,7 +23,7 @@ from dataharbour.api.problems import (
 )
 from dataharbour.api.resources import dag_of, job_resource
 from dataharbour.api.routes.jobs import no_such_job
-from dataharbour.api.schemas import JobDetail
+from dataharbour.api.schemas.jobs import JobDetail
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import (
     ApplicationNotAllowed,

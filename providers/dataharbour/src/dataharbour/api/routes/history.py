@@ -12,7 +12,7 @@ from dataharbour.api.access import CallerDep, Right
 from dataharbour.api.answers import needs, problems
 from dataharbour.api.resources import attempt_resource, event_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
-from dataharbour.api.schemas import AttemptList, EventList
+from dataharbour.api.schemas.runs import AttemptList, EventList
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.api.streams import (
     END,

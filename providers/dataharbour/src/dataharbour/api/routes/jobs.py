@@ -21,14 +21,10 @@ from dataharbour.api.routes.starting import (
     accepted,
     key_or_new,
 )
-from dataharbour.api.schemas import (
-    JobDetail,
-    JobList,
-    JobResource,
-    RunResource,
-    StartJob,
-    Text,
-)
+from dataharbour.api.schemas.jobs import JobDetail, JobList, JobResource
+from dataharbour.api.schemas.requests import StartJob
+from dataharbour.api.schemas.runs import RunResource
+from dataharbour.api.schemas.values import Text
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import ConfigError, Conflict, JobInvalid, JobNotFound
 from dataharbour.jobs.declared import DeclaredJobs

@@ -14,7 +14,7 @@ from dataharbour.api.answers import needs, problems
 from dataharbour.api.changes import LOG
 from dataharbour.api.resources import log_resource, queue_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
-from dataharbour.api.schemas import LogResource
+from dataharbour.api.schemas.runs import LogResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.api.streams import (
     END,

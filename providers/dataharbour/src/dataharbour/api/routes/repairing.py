@@ -25,7 +25,7 @@ from dataharbour.api.routes.starting import (
     accepted,
     key_or_new,
 )
-from dataharbour.api.schemas import RunList, RunResource
+from dataharbour.api.schemas.runs import RunList, RunResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, IdempotencyConflict, LimitReached, RunNotFound, Stale
 from dataharbour.jobs.model import Detail, Run

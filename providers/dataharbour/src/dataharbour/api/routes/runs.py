@@ -30,7 +30,9 @@ from dataharbour.api.routes.starting import (
     key_or_new,
     matches,
 )
-from dataharbour.api.schemas import RunList, RunResource, StartRun, Text
+from dataharbour.api.schemas.requests import StartRun
+from dataharbour.api.schemas.runs import RunList, RunResource
+from dataharbour.api.schemas.values import Text
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import (
     ConfigError,

@@ -14,7 +14,7 @@ from dataharbour import errors
 from dataharbour.api.airflow_rest import DagNotReady, RefusedByAirflow
 from dataharbour.api.answers import Kind, Responses, header
 from dataharbour.api.resources import run_resource
-from dataharbour.api.schemas import RunResource
+from dataharbour.api.schemas.runs import RunResource
 from dataharbour.jobs.model import Run
 
 IdempotencyKey = Annotated[
