@@ -27,8 +27,9 @@ from psycopg.types.json import Jsonb
 from dataharbour.api.airflow_rest import AirflowRest
 from dataharbour.api.app import create_app
 from dataharbour.api.database import Database
-from dataharbour.api.services import Services
+from dataharbour.api.services import Services, no_cluster
 from dataharbour.errors import NotAuthenticated
+from dataharbour.jobs.backends.master import ClusterEndpoint
 from dataharbour.jobs.clusters import Cluster
 from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.settings import Settings
@@ -147,6 +148,7 @@ class Server:
     airflow: StandInAirflow
     app: FastAPI
     clusters: list[Cluster]
+    cluster: ClusterEndpoint | None = None
 
     def client(self, role: str | None = "admin", **options: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {role}"} if role else {}
@@ -232,7 +234,7 @@ class Driver:
         payload = Jsonb([[time.time(), "stdout", line] for line in lines])
         self.next_line = self._call("select driver.log(%s, %s, %s, %s)", self.next_line, payload)
 
-    def progress(self, **counts: int) -> None:
+    def progress(self, **counts: int | str) -> None:
         assert self._call("select driver.progress(%s, %s, %s)", Jsonb(counts))
 
     def fail(self, message: str) -> None:
@@ -316,6 +318,7 @@ class serving:
             airflow=AirflowRest(origin),
             load_settings=lambda: settings,
             clusters=lambda: clusters,
+            cluster=lambda: self.server.cluster or no_cluster(),
         )
         self.app = create_app(services, **create_options)
         self.server = Server(origin + MOUNT, services, roles, airflow, self.app, clusters)

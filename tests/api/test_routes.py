@@ -30,6 +30,7 @@ ROUTES = {
     "GET /api/v1/runs/{run_id}/logs",
     "GET /api/v1/runs/{run_id}/artifacts",
     "GET /api/v1/runs/{run_id}/artifacts/{name}",
+    "GET /api/v1/runs/{run_id}/spark/{path:path}",
     "POST /api/v1/runs/{run_id}:cancel",
     "POST /api/v1/runs/{run_id}:repair",
     "POST /api/v1/runs/{run_id}:retry",

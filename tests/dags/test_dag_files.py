@@ -98,7 +98,8 @@ def test_dags_survive_the_way_to_the_scheduler(parse):
         [task] = there.tasks
         assert there.dag_id == dag.dag_id
         runs_spark = task.task_type == "SparkJobOperator"
-        assert sorted(task.extra_links) == (["Driver log", "Run", "Spark UI"] if runs_spark else [])
+        links = ["Driver log", "Run", "Spark UI", "Spark history"]
+        assert sorted(task.extra_links) == (links if runs_spark else [])
 
 
 def test_parsing_is_quick_and_loads_nothing_heavy(settings, tmp_path):

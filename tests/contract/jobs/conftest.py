@@ -135,7 +135,13 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory, java_home: Path) -> 
         files,
         {
             name: _free_port()
-            for name in ("spark_master", "spark_rest", "spark_master_ui", "spark_worker_ui")
+            for name in (
+                "spark_master",
+                "spark_rest",
+                "spark_master_ui",
+                "spark_worker_ui",
+                "spark_history",
+            )
         },
         key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         secret=secrets.token_urlsafe(24),

@@ -14,7 +14,11 @@ def endpoint(connection, **fields):
 
 
 def test_the_embedded_cluster(connection):
-    extra = {"rest_url": "http://127.0.0.1:16066", "ui_url": "http://127.0.0.1:18081"}
+    extra = {
+        "rest_url": "http://127.0.0.1:16066",
+        "ui_url": "http://127.0.0.1:18081",
+        "history_url": "http://127.0.0.1:18083",
+    }
     found = endpoint(
         connection,
         host="spark://127.0.0.1",
@@ -25,6 +29,7 @@ def test_the_embedded_cluster(connection):
     assert found.master == "spark://127.0.0.1:17077"
     assert found.rest_urls == ("http://127.0.0.1:16066",)
     assert (found.ui_url, found.driver_file) == ("http://127.0.0.1:18081", "/x/cluster.py")
+    assert found.history_url == "http://127.0.0.1:18083"
     assert found.key == "k3y"
     assert "k3y" not in repr(found)
 

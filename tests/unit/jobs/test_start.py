@@ -61,7 +61,7 @@ def context(store, new_run, tmp_path: Path, driver_database) -> LaunchContext:
     )
 
 
-def start_plain(context: LaunchContext) -> str:
+def start_plain(context: LaunchContext, **options) -> str:
     import sys
 
     folder = context.settings.home / "runs" / str(context.grant.attempt_id)
@@ -69,6 +69,7 @@ def start_plain(context: LaunchContext) -> str:
         context,
         command=[sys.executable, *child_arguments(context, folder)],
         environment=child_environment(context, {"EXTRA": "1"}),
+        **options,
     )
 
 
@@ -154,6 +155,41 @@ def test_local_hands_the_lakes_keys_to_its_spark_alone(context, tmp_path, monkey
     assert "spark.driver.memory=1g" in command
     assert not any("spark.driver.cores" in part for part in command)
     assert command[-2:] == ["--x", "a b"]
+
+
+@pytest.mark.parametrize(
+    ("is_shown", "profile", "is_logged"),
+    [(True, "standard", True), (False, "standard", False), (True, "short", False)],
+)
+def test_a_standard_run_on_local_writes_an_event_log_where_somebody_shows_it(
+    context, monkeypatch, is_shown, profile, is_logged
+):
+    context = replace(context, request=replace(context.request, profile=profile))
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(
+        "dataharbour.jobs.backends.local.start_driver",
+        lambda context, **given: seen.update(given) or "id",
+    )
+    shown = context.settings.home / "spark" / "events"
+    if is_shown:
+        shown.mkdir(parents=True)
+    LocalBackend().submit(context)
+    own = context.settings.home / "runs" / str(context.grant.attempt_id) / "events"
+    assert (f"spark.eventLog.dir={own}" in seen["command"]) is is_logged, "nobody else reaches it"
+    assert ("spark.eventLog.enabled=true" in seen["command"]) is is_logged
+    assert seen["event_logs"] == (shown if is_logged else None)
+
+
+def test_an_attempt_that_is_logged_has_a_folder_for_its_log(context, store):
+    application = context.application.path
+    application.write_text("import pathlib; print(pathlib.Path('../events').stat().st_mode)")
+    context = replace(
+        context, application=resolve_application("a.py", context.settings.applications)
+    )
+    start_plain(context, event_logs=context.settings.home)
+    assert store.wait(context.grant.run_id, timeout_s=20).observed is Detail.SUCCEEDED
+    [mode] = [line.line for line in store.logs(context.grant.run_id).items]
+    assert stat.S_IMODE(int(mode)) == 0o700
 
 
 def test_a_driver_that_was_started_does_without_the_archive_of_classes(

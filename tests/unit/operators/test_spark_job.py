@@ -85,7 +85,26 @@ def test_it_tells_what_became_of_the_run(installation, run_dag):
         "_link_RunLink": f"/dataharbour/api/v1/runs/{run.id}",
         "_link_RunLogLink": f"/dataharbour/api/v1/runs/{run.id}/logs",
         "_link_SparkUiLink": "",  # plain Python has no such pages
+        "_link_SparkHistoryLink": "",
     }
+
+
+def test_a_run_whose_event_log_is_kept_links_to_sparks_history(installation, run_dag):
+    # What a driver tells of itself, without a Spark.
+    app = installation.application("""
+        import json, time
+        with open("../control", "w") as control:
+            for told in ({"kind": "application", "id": "local-1795583056123"},
+                         {"kind": "progress", "stages": 1}):
+                control.write(json.dumps(told) + "\\n")
+        time.sleep(1)
+    """)
+    (installation.root / "home/spark/events/eventlog_v2_local-1795583056123").mkdir(parents=True)
+    done = run_dag("spark_job", application=app, backend="local")
+    run = only_run(installation)
+    assert done.links["_link_SparkHistoryLink"] == (
+        f"/dataharbour/api/v1/runs/{run.id}/spark/history/local-1795583056123/jobs/"
+    )
 
 
 def test_empty_fields_of_the_form_are_no_values(installation, run_dag):

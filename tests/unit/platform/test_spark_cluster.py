@@ -19,6 +19,7 @@ from dataharbour.platform.names import CLUSTER, SHOWN, STOP_ORDER
 from dataharbour.platform.ports import PREFERRED
 from dataharbour.platform.spark import SparkFiles
 from dataharbour.platform.spark_cluster import Cluster
+from dataharbour.settings import Settings
 
 SECRET = Credentials()
 
@@ -49,11 +50,12 @@ def test_every_door_has_the_filter_and_wants_an_expiry(cluster):
     master = properties(cluster.folder / "master.conf")
     worker = properties(cluster.folder / "worker.conf")
     name = "org.apache.spark.ui.JWSFilter"
-    for options in (master, worker):
+    history = properties(cluster.folder / "history.conf")
+    for options in (master, worker, history):
         assert options["spark.ui.filters"] == name
         assert options[f"spark.{name}.param.secretKey"] == SECRET.spark_cluster_key
         assert options[f"spark.{name}.param.requireExpiration"] == "true"
-        assert options["spark.authenticate"] == "true"
+    assert master["spark.authenticate"] == worker["spark.authenticate"] == "true"
     assert master["spark.master.rest.filters"] == name
     assert master["spark.master.rest.host"] == "127.0.0.1"
     assert len(base64.urlsafe_b64decode(SECRET.spark_cluster_key)) == 32
@@ -61,10 +63,45 @@ def test_every_door_has_the_filter_and_wants_an_expiry(cluster):
 
 def test_the_files_with_the_key_are_private_also_when_written_again(cluster):
     cluster.write()
-    for name in ("master.conf", "worker.conf"):
+    for name in ("master.conf", "worker.conf", "history.conf"):
         assert stat.S_IMODE((cluster.folder / name).stat().st_mode) == 0o600
-    for name in ("work", "local"):
-        assert stat.S_IMODE((cluster.folder / name).stat().st_mode) == 0o700
+    for folder in (cluster.folder / "work", cluster.folder / "local", cluster.events):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_applications_log_where_the_history_server_reads_and_old_logs_go(cluster):
+    drivers = properties(cluster.conf / "spark-defaults.conf")
+    history = properties(cluster.folder / "history.conf")
+    assert drivers["spark.eventLog.enabled"] == "true", "the last of two settings holds"
+    assert drivers["spark.eventLog.dir"] == history["spark.history.fs.logDirectory"]
+    assert drivers["spark.eventLog.dir"] == str(cluster.events)
+    assert "secret" in drivers["spark.redaction.regex"]
+    assert history["spark.history.fs.cleaner.enabled"] == "true"
+    assert history["spark.history.fs.cleaner.maxAge"] == "14d"
+    assert history["spark.ui.contentSecurityPolicy.enabled"] == "true"
+
+
+def test_the_backend_local_finds_the_folder_while_there_is_a_cluster(cluster):
+    (cluster.events / "eventlog_v2_x").mkdir()
+    assert settings_of(cluster).event_logs == cluster.events
+    cluster.put_logs_away()
+    assert not settings_of(cluster).event_logs.exists()
+    cluster.put_logs_away()  # as every start without a cluster does
+    cluster.write()
+    assert [log.name for log in settings_of(cluster).event_logs.iterdir()] == ["eventlog_v2_x"]
+
+
+def settings_of(cluster: Cluster) -> Settings:
+    folder = cluster.files.root.parent
+    return Settings(folder, folder, (), "file:///lake", None, None, folder / "driver.dsn")
+
+
+def test_the_history_server_has_no_secret_of_the_cluster(cluster):
+    command, environment = cluster.history_command()
+    text = " ".join([*command, *environment.values()])
+    for secret in (SECRET.spark_cluster_key, SECRET.spark_cluster_secret):
+        assert secret not in text
+    assert environment["SPARK_LOCAL_IP"] == "127.0.0.1", "what its page binds to"
 
 
 def test_what_the_worker_starts_finds_the_secret_in_its_private_settings(cluster):
@@ -99,9 +136,12 @@ def test_a_lake_that_is_a_folder_needs_no_keys(cluster):
 
 
 def test_a_cluster_that_is_away_is_told(cluster):
-    away = replace(cluster, ports={**PREFERRED, "spark_rest": 1, "spark_master_ui": 1})
+    away = replace(
+        cluster, ports={**PREFERRED, "spark_rest": 1, "spark_master_ui": 1, "spark_history": 1}
+    )
     assert "No Spark master answers" in (away.master_waiting_for() or "")
     assert "127.0.0.1:1" in (away.worker_waiting_for() or "")
+    assert "127.0.0.1:1" in (away.history_waiting_for() or "")
 
 
 def test_the_choice_is_remembered_until_it_is_changed(tmp_path):

@@ -38,6 +38,7 @@ from dataharbour.errors import ConfigError, NotAuthenticated, Unavailable
 from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.hooks.spark_connect import DataHarbourSparkConnectHook
 from dataharbour.hooks.spark_standalone import StandaloneHook
+from dataharbour.jobs.backends.master import ClusterEndpoint
 from dataharbour.jobs.clusters import Cluster, connect, look_at, standalone
 from dataharbour.jobs.queueing import UNLIMITED, Facts, Slots, TaskKey
 
@@ -372,10 +373,19 @@ def clusters() -> list[Cluster]:
     """How the Spark servers of the connections are; one that is not set up is `off`."""
     return look_at(
         {
-            "standalone": standalone(_connected(lambda: StandaloneHook().endpoint())),
+            "standalone": standalone(cluster),
             "connect": connect(_connected(lambda: DataHarbourSparkConnectHook().endpoint())),
         }
     )
+
+
+def cluster() -> ClusterEndpoint:
+    """The standalone cluster of the connections.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return _connected(lambda: StandaloneHook().endpoint())()
 
 
 def _connected(endpoint: Callable[[], R]) -> Callable[[], R]:

@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, Any]:
             "dataharbour.links.run.RunLink",
             "dataharbour.links.run.RunLogLink",
             "dataharbour.links.run.SparkUiLink",
+            "dataharbour.links.run.SparkHistoryLink",
         ],
         "config": {"dataharbour": {"description": _CONFIG_DESCRIPTION, "options": _OPTIONS}},
     }

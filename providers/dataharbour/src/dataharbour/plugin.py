@@ -62,6 +62,7 @@ class DataHarbourPlugin(AirflowPlugin):
             load_settings=settings.load,
             queues=airflow_compat.AirflowQueues(),
             clusters=airflow_compat.clusters,
+            cluster=airflow_compat.cluster,
         )
         app = create_app(services)
         return [{"app": app, "url_prefix": "/dataharbour", "name": "DataHarbour API"}]

@@ -55,6 +55,11 @@ class Settings:
         return self.home / "jobs"
 
     @property
+    def event_logs(self) -> Path:
+        """The event logs of Spark applications; there when a history server shows them."""
+        return self.home / "spark" / "events"
+
+    @property
     def job_folders(self) -> tuple[Path, ...]:
         """Where job files lie: those under version control, then those of this installation."""
         return (self.include_dir / "jobs", self.stored_jobs)

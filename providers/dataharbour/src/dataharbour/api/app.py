@@ -30,6 +30,7 @@ from dataharbour.api.routes import (
     repairing,
     runs,
     sign_in,
+    spark_history,
 )
 from dataharbour.api.services import Services
 from dataharbour.errors import DataHarbourError
@@ -89,6 +90,7 @@ def _versioned() -> APIRouter:
         repairing,
         logs,
         artifacts,
+        spark_history,
         dashboard,
         clusters,
     ):

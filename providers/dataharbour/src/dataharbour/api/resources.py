@@ -143,7 +143,7 @@ def log_resource(page: LogPage) -> LogResource:
     return LogResource(items=items, next=page.next, complete=page.complete)
 
 
-def attempt_resource(attempt: Attempt) -> AttemptResource:
+def attempt_resource(attempt: Attempt, *, history_url: str | None) -> AttemptResource:
     """One attempt."""
     return AttemptResource(
         id=attempt.attempt_id,
@@ -162,6 +162,7 @@ def attempt_resource(attempt: Attempt) -> AttemptResource:
         progress=attempt.progress,
         metrics=attempt.metrics,
         log_lines=attempt.log_lines,
+        history_url=history_url,
     )
 
 

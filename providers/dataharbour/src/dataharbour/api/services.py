@@ -24,6 +24,7 @@ from dataharbour.api.queues import NotAsked, Queues, queues_of
 from dataharbour.api.remembered import Remembered
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import Application, resolve_application
+from dataharbour.jobs.backends.master import ClusterEndpoint
 from dataharbour.jobs.clusters import Cluster
 from dataharbour.jobs.declared import DeclaredJobs, load_jobs
 from dataharbour.jobs.definitions import DefinitionStore
@@ -33,6 +34,11 @@ from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
 
 CONNECT_TIMEOUT_S = 0.5
+
+
+def no_cluster() -> ClusterEndpoint:
+    """What there is without a standalone cluster."""
+    raise ConfigError("There is no standalone cluster.", "harbour up --cluster starts one.")
 
 
 def takes_connections(url: str) -> bool:
@@ -61,6 +67,7 @@ class Services:
         airflow: Airflow's REST API.
         load_settings: reads the section [dataharbour]; may raise `ConfigError`.
         clusters: asks the Spark servers how they are; takes up to two seconds.
+        cluster: where the standalone cluster is; raises `ConfigError` where there is none.
         now: aware UTC.
         queues: what Airflow holds of tasks that wait.
     """
@@ -70,6 +77,7 @@ class Services:
     airflow: AirflowRest
     load_settings: Callable[[], Settings]
     clusters: Callable[[], Sequence[Cluster]] = tuple
+    cluster: Callable[[], ClusterEndpoint] = no_cluster
     now: Callable[[], datetime] = utc_now
     queues: Queues = field(default_factory=NotAsked)
 

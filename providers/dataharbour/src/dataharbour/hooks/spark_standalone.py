@@ -22,7 +22,7 @@ class StandaloneHook(BaseHook):
         conn_id: an Airflow connection of type ``spark``: host (``spark://HOST``, or several
             ``spark://HOST:PORT,HOST:PORT``), port, password (the key of the master's JWSFilter,
             base64url). Of its extras only `rest_url` (one for each master, separated by commas),
-            `ui_url` and `driver_file` are read.
+            `ui_url`, `history_url` and `driver_file` are read.
     """
 
     conn_name_attr = "conn_id"
@@ -71,6 +71,7 @@ def endpoint_of(conn: Any) -> ClusterEndpoint:
         master=_SCHEME + ",".join(masters),
         rest_urls=tuple(url.strip().rstrip("/") for url in rest.split(",") if url.strip()),
         ui_url=extra.get("ui_url") or None,
+        history_url=extra.get("history_url") or None,
         key=conn.password or "",
         driver_file=extra.get("driver_file") or None,
     )

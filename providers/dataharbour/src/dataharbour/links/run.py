@@ -44,6 +44,17 @@ class SparkUiLink(BaseOperatorLink):
         return getattr(operator, "ui_url", None) or ""
 
 
+class SparkHistoryLink(BaseOperatorLink):
+    """Spark's pages of an application that is over."""
+
+    name = "Spark history"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """Their address, or nothing where the application left no event log."""
+        page = getattr(operator, "history_page", None)
+        return f"{run_path(operator.run_id)}/spark/{page}" if page else ""
+
+
 def run_path(run_id: str) -> str:
     """Path of a run on Airflow's server.
 

@@ -32,7 +32,7 @@ from dataharbour.errors import (
 )
 from dataharbour.jobs.backends.names import Profile
 from dataharbour.jobs.model import AttemptState, Detail, FailureClass, Output, Run, RunRequest
-from dataharbour.links.run import RunLink, RunLogLink, SparkUiLink
+from dataharbour.links.run import RunLink, RunLogLink, SparkHistoryLink, SparkUiLink
 from dataharbour.operators.failures import (
     ATTEMPT_FAILED,
     RunFailed,
@@ -119,7 +119,7 @@ class SparkJobOperator(BaseOperator):
         "application_args",
         "name",
     )
-    operator_extra_links = (RunLink(), RunLogLink(), SparkUiLink())
+    operator_extra_links = (RunLink(), RunLogLink(), SparkUiLink(), SparkHistoryLink())
     ui_color = "#e8f1fa"
 
     @with_submit_arguments
@@ -172,6 +172,7 @@ class SparkJobOperator(BaseOperator):
         self.name = submit.name
         self.run_id: str | None = None
         self.ui_url: str | None = None
+        self.history_page: str | None = None
         self._caller: Caller | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -323,7 +324,10 @@ class SparkJobOperator(BaseOperator):
         tail: LogTail,
     ) -> dict[str, Any]:
         from dataharbour.jobs.conclude import DriverCame, conclude
+        from dataharbour.jobs.event_logs import logged_application, page_of
 
+        logged = logged_application(attempt.progress, site.settings.event_logs)
+        self.history_page = page_of(logged) if logged else None
         assert self._caller is not None, "execute and execute_complete set it"
         try:
             concluded = conclude(site, run, attempt, why, caller=self._caller, gate=gate)

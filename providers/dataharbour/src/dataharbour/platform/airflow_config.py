@@ -137,6 +137,7 @@ def _spark(cluster: ClusterEndpoint | None) -> dict[str, Any]:
     extra = {
         "rest_url": ",".join(cluster.rest_urls),
         "ui_url": cluster.ui_url,
+        "history_url": cluster.history_url,
         "driver_file": cluster.driver_file,
     }
     return connection | {

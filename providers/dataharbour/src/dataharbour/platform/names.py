@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-CLUSTER = ("spark_master", "spark_worker")  # with `up --cluster`
+CLUSTER = ("spark_master", "spark_worker", "spark_history")  # with `up --cluster`
 # Who stops first: Airflow's tasks report to the API server, which needs the stores and PostgreSQL.
 STOP_ORDER: tuple[tuple[str, ...], ...] = (
     ("scheduler", "spark_keeper", "notebooks"),
     ("dag-processor", "triggerer"),
-    ("api-server", "spark", "spark_standby", "spark_worker"),
+    ("api-server", "spark", "spark_standby", "spark_worker", "spark_history"),
     ("spark_master",),
     ("object_store", "vault"),
     ("postgres",),

@@ -34,6 +34,7 @@ PREFERRED = {
     "spark_rest": 16066,
     "spark_master_ui": 18081,
     "spark_worker_ui": 18082,
+    "spark_history": 18083,
     "notebooks": 18899,
 }
 GRPC_OFFSET = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this

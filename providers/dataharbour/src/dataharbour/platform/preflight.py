@@ -24,7 +24,7 @@ from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.maven import read_maven
 
 WITHOUT_JARS = "Without them the lake is a folder on this machine instead of S3."
-_CLUSTER_BYTES = 2_000_000_000  # two daemons, a driver and an executor
+_CLUSTER_BYTES = 2_300_000_000  # three daemons, a driver and an executor
 _DISK_TO_GO_ON_BYTES = 3_000_000_000  # the stores take no writes below 2 GiB (minFreeSpace)
 
 
@@ -223,9 +223,9 @@ def _cluster(home: Home) -> Iterator[Check]:
     yield Check(
         "spark-cluster",
         ok,
-        "The platform has a Spark cluster: master and worker (0.5 GB), and 1.3 GB for each run on "
-        f"it; {available / 1e9:.1f} GB of memory are available. Whoever may run a job on it is "
-        "trusted with it.",
+        "The platform has a Spark cluster: master, worker and history server (0.8 GB), and 1.3 GB "
+        f"for each run on it; {available / 1e9:.1f} GB of memory are available. Whoever may run a "
+        "job on it is trusted with it.",
         "" if ok else "Give it up: ./harbour up --no-cluster",
         needed=False,
     )

@@ -84,7 +84,7 @@ class Platform:
 
     @property
     def spark_cluster(self) -> SparkCluster:
-        """The standalone master and worker."""
+        """The standalone master and worker, and the history server."""
         secret = self.plan.credentials
         return SparkCluster(
             self.spark,
@@ -180,14 +180,16 @@ class Platform:
         )
 
     def _cluster(self) -> list[Service]:
-        master, worker = (
-            self.spark_cluster.master_command(),
-            self.spark_cluster.worker_command(
+        cluster = self.spark_cluster
+        commands = (
+            cluster.master_command(),
+            cluster.worker_command(
                 s3_keys=self.plan.credentials.s3["spark"]
                 if self.plan.lake.startswith("s3a://")
                 else None,
                 python=python_for(self.accounts.spark),
             ),
+            cluster.history_command(),
         )
         return [
             Service(
@@ -198,7 +200,7 @@ class Platform:
                 account=self.accounts.spark,
                 stop_wait_s=20,
             )
-            for name, (command, environment) in zip(CLUSTER, (master, worker), strict=True)
+            for name, (command, environment) in zip(CLUSTER, commands, strict=True)
         ]
 
     def _notebooks(self) -> Service:

@@ -1,10 +1,11 @@
-"""The standalone master and worker of `up --cluster`: files, command lines, whether they answer.
+"""What `up --cluster` starts: a standalone master, a worker, and the history server.
 
-`write` does I/O below Spark's folder; the rest decides, or asks. Three doors, all on loopback and
-all closed: the REST gateway and both pages want a signed request (JWSFilter), the RPC ports the
-cluster's secret (spark.authenticate). Key and secret stand in files that Spark's account alone
-reads, and in no command line. Drivers run as that account too: whoever may run a job on the cluster
-is trusted with the cluster.
+Their files, command lines, and whether they answer. `write` and `put_logs_away` do I/O below
+Spark's folder; the rest decides, or asks. All doors are on loopback and closed: the REST gateway
+and all pages want a signed request (JWSFilter), the RPC ports the cluster's secret
+(spark.authenticate). Key and secret stand in files that Spark's account alone reads, and in no
+command line. Drivers run as that account too: whoever may run a job on the cluster is trusted with
+the cluster, and with the event logs.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataharbour.errors import DataHarbourError
+from dataharbour.jobs import event_logs
 from dataharbour.jobs.backends.master import ClusterEndpoint, Master
 from dataharbour.jobs.driver import bundle
+from dataharbour.jobs.spark_history import SparkHistory
 from dataharbour.platform import spark_settings
 from dataharbour.platform.connect_limits import machine_bytes
 from dataharbour.platform.ports import LOOPBACK
@@ -25,16 +28,17 @@ from dataharbour.platform.spark import SparkFiles, spark_home
 _FILTER = "org.apache.spark.ui.JWSFilter"
 _LOOK_TIMEOUT_S = 2.0
 _DAEMON_HEAP = "256m"
+_HISTORY_HEAP = "512m"  # it takes what the applications need that somebody looks at
 _LEAST_WORKER_MB = 1536  # a driver and an executor as the backend starts them, and a little
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """One master and one worker.
+    """One master, one worker, one history server.
 
     Attributes:
         files: Spark's folder; the cluster's own is ``cluster`` in it.
-        ports: `spark_master`, `spark_rest`, `spark_master_ui`, `spark_worker_ui`.
+        ports: `spark_master`, `spark_rest`, `spark_master_ui`, `spark_worker_ui`, `spark_history`.
         key: what REST requests and pages want signed (base64url of 32 bytes).
         secret: of spark.authenticate.
         cores: that the worker offers.
@@ -64,23 +68,31 @@ class Cluster:
         return self.files.root / "driver" / bundle.ENTRY
 
     @property
+    def events(self) -> Path:
+        """The event logs; only there while the platform has a cluster."""
+        return self.files.root / "events"
+
+    @property
     def endpoint(self) -> ClusterEndpoint:
         """How its clients reach it."""
         return ClusterEndpoint(
             master=f"spark://{LOOPBACK}:{self.ports['spark_master']}",
             rest_urls=(f"http://{LOOPBACK}:{self.ports['spark_rest']}",),
             ui_url=f"http://{LOOPBACK}:{self.ports['spark_master_ui']}",
+            history_url=f"http://{LOOPBACK}:{self.ports['spark_history']}",
             key=self.key,
             driver_file=str(self.entry),
         )
 
     def write(self) -> None:
-        """Make the folders, copy the drivers' entry point, render both properties files."""
+        """Make the folders, copy the drivers' entry point, render the properties files."""
         # Only below folders of our own: in one of Spark's account a name may have become a link.
         for folder in (self.folder, self.conf):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o755)
-        for folder in (self.folder / "work", self.folder / "local"):
+        if self._put_away.is_dir() and not self.events.exists():
+            self._put_away.rename(self.events)
+        for folder in (self.folder / "work", self.folder / "local", self.events):
             folder.mkdir(exist_ok=True, mode=0o700)
             folder.chmod(0o700)
             os.chown(folder, *self.files.owner)
@@ -88,13 +100,19 @@ class Cluster:
         for name, options in (
             ("master", self._master_options()),
             ("worker", _WORKER | self._doors()),
+            ("history", _HISTORY | self._history_options()),
         ):
-            self._write_private(
-                self.folder / f"{name}.conf",
-                "".join(f"{key} {value}\n" for key, value in sorted(options.items())),
-            )
-
+            self._write_private(self.folder / f"{name}.conf", _lines(options))
         self._write_conf()
+
+    def put_logs_away(self) -> None:
+        """Without a history server no run shall write event logs; `write` fetches the old ones."""
+        if self.events.is_dir() and not self._put_away.exists():
+            self.events.rename(self._put_away)
+
+    @property
+    def _put_away(self) -> Path:
+        return self.files.root / "events-put-away"
 
     def _write_conf(self) -> None:
         """What drivers and executors find in SPARK_CONF_DIR.
@@ -103,9 +121,10 @@ class Cluster:
         is not enough. What the worker launches the driver with reads no settings, only `java-opts`:
         without it the driver would not hear of the worker's death.
         """
-        defaults = self.files.defaults.read_text()
+        ours = event_logs.settings_of(self.events) | {"spark.authenticate.secret": self.secret}
         texts = {
-            "spark-defaults.conf": f"{defaults}spark.authenticate.secret {self.secret}\n",
+            # Of a setting that comes twice the last one holds.
+            "spark-defaults.conf": self.files.defaults.read_text() + _lines(ours),
             "java-opts": f'-Dspark.authenticate=true "-Djava.io.tmpdir={self.files.root}/tmp"\n',
             "log4j2.properties": spark_settings.LOG4J2,
         }
@@ -123,7 +142,7 @@ class Cluster:
                 "--webui-port", str(self.ports["spark_master_ui"]),
                 "--properties-file", str(self.folder / "master.conf"),
             ],
-            self._environment(),
+            self._environment() | self._rpc_secret(),
         )  # fmt: skip
 
     def worker_command(
@@ -154,12 +173,24 @@ class Cluster:
             ],
             {
                 **self._environment(),
+                **self._rpc_secret(),
                 "SPARK_CONF_DIR": str(self.conf),
                 "SPARK_DIST_CLASSPATH": f"{self.files.jars}/*",
                 "SPARK_SCALA_VERSION": _scala_version(),
                 **keys,
                 **python,
             },
+        )  # fmt: skip
+
+    def history_command(self) -> tuple[list[str], dict[str, str]]:
+        """The history server's command line and environment."""
+        return (
+            [
+                *self._java(heap=_HISTORY_HEAP),
+                "org.apache.spark.deploy.history.HistoryServer",
+                "--properties-file", str(self.folder / "history.conf"),
+            ],
+            self._environment(),
         )  # fmt: skip
 
     def master_waiting_for(self) -> str | None:
@@ -175,6 +206,14 @@ class Cluster:
 
         return _problem(look, self.endpoint)
 
+    def history_waiting_for(self) -> str | None:
+        """None when the history server answers, to us, else the reason."""
+        try:
+            answer = SparkHistory(self.endpoint, timeout_s=_LOOK_TIMEOUT_S).get("api/v1/version")
+        except DataHarbourError as error:
+            return error.problem
+        return None if answer.status == 200 else f"it answers {answer.status}"
+
     def _master_options(self) -> dict[str, str]:
         return self._doors() | {
             "spark.master.rest.enabled": "true",
@@ -186,21 +225,29 @@ class Cluster:
             "spark.ui.killEnabled": "false",
         }
 
+    def _history_options(self) -> dict[str, str]:
+        return self._closed_pages() | {
+            "spark.history.fs.logDirectory": str(self.events),
+            "spark.history.ui.port": str(self.ports["spark_history"]),
+        }
+
     def _doors(self) -> dict[str, str]:
+        return self._closed_pages() | {"spark.authenticate": "true"}
+
+    def _closed_pages(self) -> dict[str, str]:
         return {
-            "spark.authenticate": "true",
             "spark.ui.filters": _FILTER,
             f"spark.{_FILTER}.param.secretKey": self.key,
             f"spark.{_FILTER}.param.requireExpiration": "true",
         }
 
-    def _java(self) -> list[str]:
+    def _java(self, *, heap: str = _DAEMON_HEAP) -> list[str]:
         api = next((spark_home() / "jars").glob("slf4j-api-*.jar"))
         logging = (self.files.root / "conf" / "log4j2.properties").as_uri()
         return [
             str(self.files.java_home / "bin" / "java"),
             "-cp", os.pathsep.join((str(api), f"{spark_home()}/jars/*")),
-            f"-Xmx{_DAEMON_HEAP}", "-XX:+UseSerialGC", "-XX:-UsePerfData",
+            f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:-UsePerfData",
             *spark_settings.MODULES,
             f"-Dlog4j2.configurationFile={logging}",
             f"-Djava.io.tmpdir={self.files.root}/tmp",
@@ -214,8 +261,10 @@ class Cluster:
             "SPARK_HOME": str(spark_home()),
             "SPARK_LOCAL_IP": LOOPBACK,
             "SPARK_LOCAL_DIRS": str(self.folder / "local"),
-            "_SPARK_AUTH_SECRET": self.secret,
         }
+
+    def _rpc_secret(self) -> dict[str, str]:
+        return {"_SPARK_AUTH_SECRET": self.secret}
 
     def _write_private(self, file: Path, text: str) -> None:
         """Replace `file`, readable by Spark's account alone, never half-written."""
@@ -235,6 +284,21 @@ _WORKER = {
     "spark.worker.cleanup.appDataTtl": str(3 * 24 * 3600),
     "spark.worker.ui.retainedDrivers": "200",
 }
+
+
+_HISTORY = {
+    "spark.history.fs.cleaner.enabled": "true",
+    "spark.history.fs.cleaner.interval": "6h",
+    "spark.history.fs.cleaner.maxAge": "14d",
+    "spark.history.retainedApplications": "5",  # in memory, of those that somebody looked at
+    # Logs are written by jobs: what stands in them shall not become script in a reader's browser.
+    "spark.ui.contentSecurityPolicy.enabled": "true",
+    "spark.ui.killEnabled": "false",
+}
+
+
+def _lines(options: Mapping[str, str]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in sorted(options.items()))
 
 
 def _problem(look: Callable[[Master], str | None], endpoint: ClusterEndpoint) -> str | None:

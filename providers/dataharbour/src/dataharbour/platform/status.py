@@ -22,6 +22,7 @@ _PORT_OF = {
     **connect_state.PORTS,
     "spark_master": "spark_master",
     "spark_worker": "spark_worker_ui",
+    "spark_history": "spark_history",
     "notebooks": "notebooks",
     "api-server": "api",
 }

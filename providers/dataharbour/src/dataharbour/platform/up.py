@@ -45,7 +45,9 @@ from dataharbour.storage.store import ObjectStore
 
 _START_TIMEOUT_S = 180.0
 _USUAL_START_S = 20.0  # until then, what keeps a service waiting is no news
-_OF_THE_CLUSTER = ("spark_master", "spark_rest", "spark_master_ui", "spark_worker_ui")
+_OF_THE_CLUSTER = (
+    "spark_master", "spark_rest", "spark_master_ui", "spark_worker_ui", "spark_history",
+)  # fmt: skip
 _NOT_OUR_TURN = "Another platform is being started on this machine; waiting until it has its ports."
 _LIVES = 2  # a service that was started again this often does not come up by itself
 
@@ -177,6 +179,7 @@ class _Start:
         if self.platform.has_cluster:
             self.platform.spark_cluster.write()
         else:
+            self.platform.spark_cluster.put_logs_away()
             self.supervisor.forget(CLUSTER)
         if self.plan.with_notebooks:
             self.platform.jupyter.write(
@@ -268,6 +271,7 @@ class _Start:
         cluster = self.platform.spark_cluster
         self._start_and_wait("spark_master", cluster.master_waiting_for)
         self._start_and_wait("spark_worker", cluster.worker_waiting_for)
+        self._start_and_wait("spark_history", cluster.history_waiting_for)
         return f"{cluster.endpoint.master} ({cluster.cores} cores, {cluster.memory_mb} MB)"
 
     def _notebooks(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -12,6 +12,7 @@ from dataharbour.api.access import CallerDep, Right
 from dataharbour.api.answers import needs, problems
 from dataharbour.api.resources import attempt_resource, event_resource
 from dataharbour.api.routes.runs import Cursor, Limit, visible_run
+from dataharbour.api.routes.spark_history import pages_address
 from dataharbour.api.schemas.runs import AttemptList, EventList
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.api.streams import (
@@ -27,6 +28,7 @@ from dataharbour.api.streams import (
     the_end,
 )
 from dataharbour.errors import ConfigError, LimitReached, RunNotFound
+from dataharbour.jobs.event_logs import logged_application, page_of
 
 PAGE_EVENTS = 1000
 
@@ -73,10 +75,18 @@ async def list_events(
     responses=problems(RunNotFound),
     openapi_extra=needs(Right.SEE_RUN),
 )
-def list_attempts(run_id: str, services: ServicesDep, caller: CallerDep) -> AttemptList:
+def list_attempts(
+    run_id: str, request: Request, services: ServicesDep, caller: CallerDep
+) -> AttemptList:
     """How often the application was started, and how each of these ended; oldest first."""
     run = visible_run(services, caller, run_id)
-    return AttemptList(items=[attempt_resource(each) for each in services.runs.attempts(run.id)])
+    pages = pages_address(run, request)
+    items = []
+    for attempt in services.runs.attempts(run.id):
+        logged = logged_application(attempt.progress, services.settings.event_logs)
+        history_url = f"{pages}/{page_of(logged)}" if logged else None
+        items.append(attempt_resource(attempt, history_url=history_url))
+    return AttemptList(items=items)
 
 
 class _EventReader:

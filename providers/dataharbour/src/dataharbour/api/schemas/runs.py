@@ -128,6 +128,9 @@ class AttemptResource(BaseModel):
     progress: Progress | None
     metrics: Metrics | None
     log_lines: int
+    history_url: str | None = Field(
+        description="Spark's pages of the application, where its event log is kept."
+    )
 
 
 class AttemptList(BaseModel):

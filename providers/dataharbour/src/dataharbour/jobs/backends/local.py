@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dataharbour.errors import ConfigError
+from dataharbour.jobs import event_logs
 from dataharbour.jobs.backends.class_archive import ClassArchive, make_in_background
 from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
 from dataharbour.jobs.backends.names import BackendName, Profile
@@ -25,6 +26,7 @@ from dataharbour.jobs.backends.start import (
     child_environment,
     driver_is_alive,
     kill_driver,
+    own_event_logs,
     process_environment,
     start_driver,
 )
@@ -54,6 +56,9 @@ class LocalBackend:
             defaults=context.settings.spark_defaults,
         )
         folder = attempt_folder(context)
+        logs = context.settings.event_logs
+        # Where somebody shows them; a short job would pay for it with its start.
+        is_logged = logs.is_dir() and context.request.profile != Profile.SHORT
         extra = {
             "SPARK_HOME": str(home),
             "SPARK_LOCAL_IP": "127.0.0.1",
@@ -65,9 +70,11 @@ class LocalBackend:
             command=[
                 str(home / "bin" / "spark-submit"),
                 *_options(context, folder, archive.flags() if archive else ""),
+                *(_logged(folder) if is_logged else ()),
                 *child_arguments(context, folder),
             ],
             environment=child_environment(context, extra),
+            event_logs=logs if is_logged else None,
         )
         if archive is not None:
             _train(archive, context)
@@ -117,6 +124,11 @@ def _options(context: LaunchContext, folder: Path, archive_flags: str) -> Iterat
     }
     wanted: Mapping[str, str] = {k: v for k, v in conf.items() if k != _CORES}
     for key, value in {**wanted, **ours}.items():
+        yield from ("--conf", f"{key}={value}")
+
+
+def _logged(folder: Path) -> Iterator[str]:
+    for key, value in event_logs.settings_of(own_event_logs(folder)).items():
         yield from ("--conf", f"{key}={value}")
 
 

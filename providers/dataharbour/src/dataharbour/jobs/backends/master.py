@@ -32,6 +32,7 @@ class ClusterEndpoint:
         master: ``spark://HOST:PORT``, several hosts separated by commas.
         rest_urls: the REST gateways of those masters.
         ui_url: the master's page, or None where it is not known.
+        history_url: the history server, or None where there is none; it takes the same key.
         key: what requests are signed with (base64url), or nothing for an open gateway.
         driver_file: the driver's entry point, where the workers find it; None: as on this machine.
     """
@@ -39,6 +40,7 @@ class ClusterEndpoint:
     master: str
     rest_urls: tuple[str, ...]
     ui_url: str | None = None
+    history_url: str | None = None
     key: str = field(default="", repr=False)
     driver_file: str | None = None
 

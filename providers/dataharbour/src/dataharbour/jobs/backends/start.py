@@ -55,6 +55,11 @@ def attempt_folder(context: LaunchContext) -> Path:
     return context.settings.home / "runs" / str(context.grant.attempt_id)
 
 
+def own_event_logs(folder: Path) -> Path:
+    """Where the Spark of an attempt writes its event log, in the attempt's folder."""
+    return folder / "events"
+
+
 def process_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[str, str]:
     """What every process of a driver has: how it is found again, and nothing of Airflow's."""
     return {**_inherited(), **marks_of(context, "application"), **extra}
@@ -96,6 +101,7 @@ def start_driver(
     session: ConnectSession | None = None,
     secrets: Sequence[str] = (),
     afterwards: Sequence[str] = (),
+    event_logs: Path | None = None,
 ) -> str:
     """Start the supervisor and return its external id, ``host:pid:start``.
 
@@ -106,6 +112,7 @@ def start_driver(
         session: what to interrupt on a Connect server when the driver must end.
         secrets: more values that must never stand in a log.
         afterwards: argv of a program that ends what the child may have left elsewhere.
+        event_logs: where Spark's event logs go at the end, which it leaves in `own_event_logs`.
 
     Raises:
         ConfigError: the drivers' database file is wrong.
@@ -115,6 +122,8 @@ def start_driver(
     folder = attempt_folder(context)
     (folder / "work").mkdir(parents=True, mode=0o700)
     folder.chmod(0o700)
+    if event_logs is not None:
+        own_event_logs(folder).mkdir(mode=0o700)
     spec = DriverSpec(
         conninfo=context.driver_conninfo,
         run_id=str(context.grant.run_id),
@@ -127,6 +136,7 @@ def start_driver(
         secrets=hidden,
         session=session,
         afterwards=list(afterwards),
+        event_logs="" if event_logs is None else str(event_logs),
     )
     path = folder / "spec.json"
     spec.write(path)

@@ -37,6 +37,8 @@ class DriverSpec:
         afterwards: argv of a program that ends what a child that did not end well may have left
             elsewhere, in the child's environment; empty: none.
         secrets: values that are replaced in the log.
+        event_logs: where the event logs go that Spark leaves in the folder's ``events``; empty:
+            there are none.
         app_prefix: how the id of its Spark application must begin, or nothing.
         renew_every_s: pause between two renewals of the lease (the database gives 30 s).
         fence_after_s: without a renewal for so long the child is killed; below the
@@ -57,6 +59,7 @@ class DriverSpec:
     afterwards: list[str] = field(default_factory=list)
     ticket: str | None = field(default=None, repr=False)
     external_id: str | None = None
+    event_logs: str = ""
     app_prefix: str = ""
     renew_every_s: float = 10.0
     fence_after_s: float = 28.0

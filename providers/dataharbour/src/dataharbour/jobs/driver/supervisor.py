@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from dataharbour.jobs.driver import artifacts, process
+from dataharbour.jobs.driver import artifacts, event_logs, process
 from dataharbour.jobs.driver.lines import Cleaner, LineCutter
 from dataharbour.jobs.driver.reach import ServerWatch, unreachable
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
@@ -133,6 +133,7 @@ class Supervisor:
         self._end_what_is_left(exit_code)
         with contextlib.suppress(OSError):  # a full disk must not end the run
             artifacts.clean(Path(self.spec.folder), self.spec.secrets)
+        self._hand_event_logs_over()
         self._finish(
             judge(
                 Evidence(
@@ -359,6 +360,14 @@ class Supervisor:
                 timeout=AFTERWARDS_WITHIN_S,
                 check=False,
             )
+
+    def _hand_event_logs_over(self) -> None:
+        if not self.spec.event_logs:
+            return
+        try:
+            event_logs.hand_over(Path(self.spec.folder) / "events", Path(self.spec.event_logs))
+        except OSError as error:
+            self._note(f"Spark's history will not show this attempt: {error.strerror}")
 
     def _finish(self, verdict: Verdict) -> None:
         self.exit_code = verdict.exit_code
