@@ -6,12 +6,13 @@ A sample; `-m long` takes all points, `./harbour bench faults` each of them many
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 
 import pytest
-from trials import POINTS, Point, attempt, job_of
+from trials import DEFERRED, POINTS, Point, attempt, job_of
 
 from dataharbour.platform.names import AIRFLOW_COMPONENTS
 from dataharbour.testing.running_platform import neutral_environment
@@ -83,4 +84,22 @@ def test_a_run_outlives_every_component_of_airflow(breakable):
     assert "The run succeeded" in said
     assert list(breakable.attempts_of(trial).values()) == [1]
     [row] = breakable.table(f"gold/{job_of(0)}")
+    assert row["trial"] == trial
+
+
+def test_a_run_that_defers_under_dags_test_is_waited_for(breakable):
+    """No component of Airflow has a part in it: `airflow dags test` runs the trigger itself."""
+    trial = f"dags-test-{time.time_ns()}"
+    conf = {"starts": str(breakable.starts), "trial": trial, "seconds": "6"}
+    done = subprocess.run(
+        ["airflow", "dags", "test", DEFERRED, "--conf", json.dumps(conf)],
+        env={**neutral_environment(), **breakable.platform.environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "running trigger in line" in done.stdout, "it did not defer"
+    [row] = breakable.table(f"gold/{DEFERRED}")
     assert row["trial"] == trial

@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ConnectionResult
+from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dataharbour.errors import ConfigError, Unavailable
@@ -34,6 +37,21 @@ def test_triggers_get_the_same_without_blocking(connection):
     connection("dataharbour_db", **FIELDS)
     hook = DataHarbourDatabaseHook()
     assert asyncio.run(hook.aconninfo()) == hook.conninfo()
+
+
+def test_triggers_get_it_under_dags_test(monkeypatch):
+    """Airflow's supervisor is there a class that can be asked, and not awaited."""
+
+    class Comms(InProcessSupervisorComms):
+        def send(self, msg):
+            fields = {"conn_type": "postgres", "host": "of dags test", "schema": "x"}
+            known = dict.fromkeys(("login", "password", "port", "extra"))
+            return ConnectionResult(conn_id=msg.conn_id, **fields, **known)
+
+    comms = Comms(supervisor=None)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
+    found = conninfo_to_dict(asyncio.run(DataHarbourDatabaseHook("elsewhere").aconninfo()))
+    assert found["host"] == "of dags test"
 
 
 def test_only_extras_of_the_list_are_read(connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -52,8 +53,12 @@ class DataHarbourDatabaseHook(PostgresHook):
         return _conninfo(self.get_connection(self.get_conn_id()))
 
     async def aconninfo(self) -> str:
-        """`conninfo`, for triggers."""
-        return _conninfo(await self.aget_connection(self.get_conn_id()))
+        """`conninfo`, for triggers.
+
+        In a thread, and not by `aget_connection`: what stands for Airflow's supervisor under
+        ``airflow dags test`` answers no coroutine, and the connection would not be found.
+        """
+        return await asyncio.to_thread(self.conninfo)
 
     def connect(self) -> Connect:
         """A factory of connections; Airflow is asked for the connection once, here."""
