@@ -16,8 +16,8 @@ Below `/dataharbour` in Airflow's API server. To try it out: `/dataharbour/docs`
 page of the code.
 
 - **Who calls.** `Authorization: Bearer TOKEN`, with a token from `POST /auth/token`, or
-  Airflow's login cookie. `livez`, `readyz` and `health` need nobody. A thing that the caller
-  may not see answers as one that is not there (404).
+  Airflow's login cookie. `livez`, `readyz` and `health` need nobody, `sign-in` takes its own
+  ticket. A thing that the caller may not see answers as one that is not there (404).
 - **Rights** are Airflow's, on the DAG of the job or run: its auth manager is asked for what
   Airflow asks for at its own address for the same, by method and part of the DAG (a
   `DagAccessEntity`; `DAG` is the DAG itself). Each address below names them. What one may not

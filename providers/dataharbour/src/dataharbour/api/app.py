@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 DESCRIPTION = """
 Start Spark jobs, follow their runs, read their logs.
 
-Every address needs a user of this Airflow, except `livez`, `readyz` and `health`:
+Every address needs a user of this Airflow, except `livez`, `readyz` and `health`
+(and `sign-in`, which takes its own ticket):
 send `Authorization: Bearer TOKEN` (from `POST /auth/token`), or use the login cookie.
 """
 

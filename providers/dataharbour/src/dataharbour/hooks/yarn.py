@@ -23,7 +23,6 @@ from dataharbour.jobs.backends.launch import LaunchContext, StartedDriver
 from dataharbour.jobs.backends.names import BackendName
 
 CONN_ID = "dataharbour_yarn"
-RM_ADDRESS = "yarn_resourcemanager_webapp_address"
 
 _ALIVE = frozenset({"NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED", "RUNNING"})
 _OVER = frozenset({"FINISHED", "FAILED", "KILLED"})

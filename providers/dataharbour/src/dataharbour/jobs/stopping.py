@@ -70,23 +70,16 @@ def time_out(
     run = store.get(run_id)
     if not is_carried_by(run, caller):
         return
-    end_driver(
+    reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
+    _end(
         store,
         run,
-        run.attempt,
-        task_try=caller.task_try,
+        Detail.TIMED_OUT,
+        reason,
         backend_of=backend_of,
         within_s=within_s,
+        caller=caller,
         clock=clock,
-    )
-    reason = Failure(FailureClass.TIMEOUT, "The task's execution_timeout is over.")
-    store.finish(
-        run_id,
-        detail=Detail.TIMED_OUT,
-        failure=reason,
-        clears=caller.clears,
-        attempt=run.attempt,
-        now=clock(),
     )
 
 
@@ -101,20 +94,44 @@ def abandon(
     run = run_of_task(store, caller)
     if run is None or terminal(run.detail) or not is_carried_by(run, caller):
         return
+    problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
+    reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
+    _end(
+        store,
+        run,
+        Detail.FAILED,
+        reason,
+        backend_of=backend_of,
+        within_s=ABANDON_WITHIN_S,
+        caller=caller,
+        clock=clock,
+    )
+
+
+def _end(
+    store: RunStore,
+    run: Run,
+    detail: Detail,
+    reason: Failure,
+    *,
+    backend_of: BackendOf,
+    within_s: float,
+    caller: Caller,
+    clock: Clock,
+) -> None:
+    """Have the driver end, then the run."""
     end_driver(
         store,
         run,
         run.attempt,
         task_try=caller.task_try,
         backend_of=backend_of,
-        within_s=ABANDON_WITHIN_S,
+        within_s=within_s,
         clock=clock,
     )
-    problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
-    reason = Failure(FailureClass.INFRA, f"The task could not go on: {problem}")
     store.finish(
         run.id,
-        detail=Detail.FAILED,
+        detail=detail,
         failure=reason,
         clears=caller.clears,
         attempt=run.attempt,

@@ -100,7 +100,7 @@ async def retry_run(
 ) -> JSONResponse:
     """Start what a run was again, after it has ended badly: a new run with the same request.
 
-    The application is taken as it is now.
+    The application is taken as it is now. For one-off runs the role op is needed as well.
     """
     key = key_or_new(idempotency_key)
     submission = await run_in_threadpool(_again, services, caller, run_id, key)

@@ -65,7 +65,8 @@ async def repair_run(
 
     Airflow clears the failed tasks of the DAG run, mapped ones one by one, and those that failed
     with them; what succeeded stays. The answer is the run that takes the place of this one: its
-    `links.retry_of` names this one, and `links.repairs` lists all of them.
+    `links.retry_of` names this one, and `links.repairs` lists all of them. For one-off runs the
+    role op is needed as well.
     """
     key = key_or_new(idempotency_key)
     run = await run_in_threadpool(_repairable, services, caller, run_id)
