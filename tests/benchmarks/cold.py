@@ -68,10 +68,11 @@ def profiles(runs: int) -> dict[str, Any]:
         _have_archive(platform, _local(LONG, ["1"], Profile.SHORT))
         for rounds in ROUNDS:
             peer, *ours = _long_lanes(platform, str(rounds), runs)
-            found[f"rounds of work: {rounds}; spark-submit, s"] = peer
+            work = f"{rounds} rounds of work"
+            found[f"{work}, spark-submit, s"] = peer
             for profile, taken in zip(Profile, ours, strict=True):
-                found[f"  profile {profile}, s"] = taken
-                found[f"  profile {profile}, ratio"] = ratio(taken, peer)
+                found[f"{work}, profile {profile}, s"] = taken
+                found[f"{work}, profile {profile}, ratio"] = ratio(taken, peer)
     return found
 
 

@@ -32,8 +32,10 @@ from dataharbour.errors import Unavailable
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.model import Run
 from dataharbour.jobs.output import read_record
+from dataharbour.jobs.reconcile import QUIET_FOR
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.store import RunStore
+from dataharbour.operators.spark_job import PICK_UPS
 from dataharbour.platform import credentials, launch, ports
 from dataharbour.storage.s3 import S3Store
 from dataharbour.testing.adjusted_platform import AdjustedPlatform, adjusted_platform
@@ -42,6 +44,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 LANES = 5  # trials that disturb nobody else go on beside each other, each with a job of its own
 DEFERRED = "faults_deferred"
+RETRIES = 1
 END_WITHIN_S = 240.0
 SETTINGS = {
     ("core", "parallelism"): "8",
@@ -283,6 +286,22 @@ def _at_gate(*, rolled_back: bool, parents: int = 0) -> Callable[[Trial], None]:
     return strike
 
 
+def _every_try_at_gate(trial: Trial) -> None:
+    """Kill each try of the task at the gate, until none is left; then have the run looked after."""
+    gate = trial.gate
+    assert gate is not None
+    for _ in range(1 + RETRIES + PICK_UPS):
+        waiter = trial.waiter()
+        _kill(waiter.client)
+        gate.roll_back(waiter)
+    gate.open()
+    _until(lambda: _task_state(trial) == "failed", 60)
+    time.sleep(QUIET_FOR.total_seconds() + 1)
+    with trial.bench.platform.client() as api:
+        path = "/api/v2/dags/run_reconciliation/dagRuns"
+        api.post(path, json={"logical_date": None}).raise_for_status()
+
+
 def _api_at_gate(trial: Trial) -> None:
     """Kill the API server while one of its requests waits at the gate."""
     waiter, gate = trial.waiter(), trial.gate
@@ -384,6 +403,8 @@ POINTS = (
     Point("task, before publication", _at_gate(rolled_back=True), "run finalizing"),
     Point("task, published, not noted", _at_gate(rolled_back=True), "attempt published"),
     Point("task, published, run not ended", _at_gate(rolled_back=True), "run succeeded"),
+    Point("task, every try, before publication", _every_try_at_gate, "run finalizing"),
+    Point("task, every try, published, not noted", _every_try_at_gate, "attempt published"),
     Point("worker and task, run not ended", _at_gate(rolled_back=True, parents=1), "run succeeded"),
     Point(
         "scheduler, user code runs", _service("scheduler", when="started"), alone=True, seconds=4
@@ -520,7 +541,7 @@ def _job(name: str) -> dict[str, Any]:
             "{params.seconds}",
         ],
         "params": {param: {"type": "string"} for param in ("starts", "trial", "seconds")},
-        "retries": 1,
+        "retries": RETRIES,
         "retry_delay_s": 1,
         "max_concurrent_runs": 4,
         "outputs": [{"table": f"gold/{name}"}],

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.model import Output
-from dataharbour.jobs.output import discard_staging, publish, read_record
+from dataharbour.jobs.output import discard_staging, publish, read_record, remove_outdated
 from dataharbour.jobs.publication import Record
 from dataharbour.jobs.row_counts import count_rows
 from dataharbour.quality.tables import open_table
@@ -47,6 +47,7 @@ def do_publish(store, table: str, attempt: str) -> Record:
     records = publish(
         store, [output], attempt_id=attempt, publication=1, check=lambda: None, now=NOW
     )
+    remove_outdated(store, [table], attempt_id=attempt, check=lambda: None)
     discard_staging(store, attempt)
     return records[table]
 

@@ -67,6 +67,13 @@ def test_a_prefix_is_no_folder(store, root):
     assert keys(store, f"{root}-nothing/") == []
 
 
+def test_folders_are_named_once_and_only_those_right_below(store, root):
+    for key in ("a/x", "a/y", "b c/d/x", "file"):
+        store.put(f"{root}/{key}", b"")
+    assert sorted(store.folders(f"{root}/")) == ["a", "b c"]
+    assert list(store.folders(f"{root}/nothing/")) == []
+
+
 def test_an_object_knows_its_size_and_its_time(store, root):
     store.put(f"{root}/x", b"12345")
     (found,) = store.objects(root)

@@ -198,7 +198,7 @@ def test_a_declared_table_that_was_not_written_fails_the_run(site, installation)
     ("may_retry", "expected"),
     [
         pytest.param(True, Detail.FINALIZING, id="the-next-try-goes-on"),
-        pytest.param(False, Detail.FAILED, id="nobody-comes-again"),
+        pytest.param(False, Detail.FINALIZING, id="the-reconciliation-goes-on"),
     ],
 )
 def test_outputs_that_cannot_be_published_now(site, installation, may_retry, expected):
@@ -208,8 +208,22 @@ def test_outputs_that_cannot_be_published_now(site, installation, may_retry, exp
         carry_out(replace(site, lake=away), request, caller=replace(CALLER, may_retry=may_retry))
     run = site.store.find(dag_id=CALLER.dag_id, dag_run_id=CALLER.dag_run_id)
     assert run is not None
-    assert run.detail is expected
-    assert (run.failure is not None) is (expected is Detail.FAILED)
+    assert (run.detail, run.failure) == (expected, None)
+
+
+def test_a_fault_that_time_does_not_mend_ends_the_run_in_the_last_try(
+    site, installation, monkeypatch
+):
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("dataharbour.jobs.finalize.publish", broken)
+    with pytest.raises(ValueError, match="no such thing"):
+        carry_out(site, sales_request(installation), caller=replace(CALLER, may_retry=False))
+    run = site.store.find(dag_id=CALLER.dag_id, dag_run_id=CALLER.dag_run_id)
+    assert run is not None
+    assert run.failure is not None
+    assert run.failure.message.startswith("Publishing failed: ValueError('no such thing')")
 
 
 # --- the gate ---------------------------------------------------------------------------
@@ -287,6 +301,12 @@ def started(site: Site, request: RunRequest) -> Run:
     return run
 
 
+def stop(site: Site, run: Run, *, within_s: float) -> bool:
+    return stopping.cancel(
+        site.store, run.id, backend_of=site.backend_of, within_s=within_s, clock=site.clock
+    )
+
+
 def wait_for(condition: Callable[[], object], *, seconds: float = 15) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -297,7 +317,7 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 15) -> None:
 def test_airflow_stops_a_driver_before_it_kills_the_task(site, sleeping):
     run = started(site, sleeping)
     began = time.monotonic()
-    assert stopping.cancel(site.store, run.id, within_s=3.5, clock=site.clock)
+    assert stop(site, run, within_s=3.5)
     assert time.monotonic() - began < 3.5
     ended = site.store.get(run.id)
     assert ended.detail is Detail.CANCELLED
@@ -312,7 +332,7 @@ def test_a_driver_that_takes_its_time_ends_its_run_when_nobody_waits_any_more(si
         time.sleep(60)
     """)
     run = started(site, RunRequest(application=app, backend="local"))
-    assert not stopping.cancel(site.store, run.id, within_s=0.5, clock=site.clock)
+    assert not stop(site, run, within_s=0.5)
     assert site.store.get(run.id).detail is Detail.CANCELLING
     wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
 
@@ -358,7 +378,7 @@ def test_a_task_that_airflow_stopped_gets_a_new_run_at_its_next_try(
 ):
     run = started(site, sleeping)
     by_airflow = installation.store(BY_AIRFLOW)
-    stopping.cancel(by_airflow, run.id, within_s=15 if ends_first else 0, clock=site.clock)
+    stop(replace(site, store=by_airflow), run, within_s=15 if ends_first else 0)
     if not ends_first:  # nobody waits: the driver itself ends the run
         wait_for(lambda: site.store.get(run.id).detail is Detail.CANCELLED)
     again = open_run(site, sleeping, caller=CALLER)
@@ -412,6 +432,58 @@ def test_a_task_that_runs_out_of_time_before_it_has_a_driver_ends_its_run(site, 
     )
     ended = site.store.get(run.id)
     assert (ended.detail, ended.attempt) == (Detail.TIMED_OUT, 0)
+
+
+def succeeded(site: Site, installation: Installation) -> Run:
+    """A run whose driver has staged its table; nobody has published it yet."""
+    run = open_run(site, sales_request(installation), caller=CALLER)
+    begin(site, run)
+    wait_for(lambda: site.store.wait(run.id, timeout_s=1).ended)
+    return site.store.get(run.id)
+
+
+def test_a_driver_that_succeeded_as_its_time_was_over_is_published(site, installation):
+    run = succeeded(site, installation)
+    attempt = replace(site.store.wait(run.id, timeout_s=0), observed=Detail.RUNNING)
+    done = concluded(site, run, attempt, Outcome.OVERDUE)
+    assert (done.run.detail, done.failure) == (Detail.SUCCEEDED, None)
+    assert sales(installation) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("is_finalizing", [False, True])
+@pytest.mark.parametrize("ends", ["out_of_time", "abandoned_by"])
+def test_a_task_that_ends_amid_the_publication_leaves_that_to_who_comes_next(
+    site, installation, ends, is_finalizing
+):
+    run = succeeded(site, installation)
+    if is_finalizing:
+        site.store.finalizing(run.id, site.clock())
+    before = site.store.get(run.id)
+    globals()[ends](site, run, replace(CALLER, may_retry=False))
+    assert site.store.get(run.id) == before
+    done = carry_out(site, sales_request(installation), caller=replace(CALLER, task_try=2))
+    assert done.run.detail is Detail.SUCCEEDED
+    assert starts(installation) == 1
+
+
+def test_a_cancellation_before_the_publication_ends_the_run_and_removes_its_staging(
+    site, installation
+):
+    run = succeeded(site, installation)
+    attempt = site.store.wait(run.id, timeout_s=0)
+    site.store.cancel(run.id, now=site.clock())  # after the task has looked
+    done = concluded(site, run, attempt, Outcome.ENDED)
+    assert done.run.detail is Detail.CANCELLED
+    assert sales(installation) == []
+    assert not list((installation.lake / ".attempts").glob("*"))
+
+
+def test_a_run_that_is_published_is_not_cancelled_any_more(site, installation):
+    run = succeeded(site, installation)
+    site.store.finalizing(run.id, site.clock())
+    with pytest.raises(Conflict, match="too late"):
+        site.store.cancel(run.id, now=site.clock())
+    assert carry_out(site, sales_request(installation)).run.detail is Detail.SUCCEEDED
 
 
 # --- the task comes again -----------------------------------------------------------------------
@@ -526,6 +598,68 @@ def test_a_stopped_driver_that_was_given_up_is_killed_with_its_application(site,
         wait_for(lambda pid=int(pid): not is_running(pid, start_ticks(pid)))
 
 
+STOPS_ITSELF = """
+    import os, signal, sys, time
+    open(sys.argv[1], "w").write(f"{os.getppid()} {os.getpid()}")
+    os.kill(os.getppid(), signal.SIGSTOP)
+    time.sleep(60)
+"""
+
+
+def frozen(site: Site, installation: Installation) -> tuple[Run, list[int]]:
+    """A run whose supervisor is stopped and has let its lease go by; it and its application."""
+    app = installation.application(STOPS_ITSELF)
+    told = installation.root / "pids"
+    request = RunRequest(application=app, args=(str(told),), backend="local")
+    run = open_run(site, request, caller=CALLER)
+    begin(site, run)
+    wait_for(lambda: told.exists() and " " in told.read_text())
+    expire = "update attempt set lease_until = now() where state = 'RUNNING'"
+    wait_for(lambda: _changed(installation, expire))
+    return site.store.get(run.id), [int(pid) for pid in told.read_text().split()]
+
+
+def test_a_cancelled_run_whose_driver_is_frozen_ends_with_it(site, installation):
+    run, pids = frozen(site, installation)
+    assert stop(site, run, within_s=0)
+    assert site.store.get(run.id).detail is Detail.CANCELLED
+    for pid in pids:
+        wait_for(lambda pid=pid: not is_running(pid, start_ticks(pid)))
+
+
+def test_a_lost_driver_that_is_heard_of_again_is_waited_for(site, installation):
+    """Its renewal was late: the database was away, or the machine was too busy."""
+    run, pids = frozen(site, installation)
+    attempt = site.store.wait(run.id, timeout_s=0)
+    assert attempt.lapsed
+    renew = "update attempt set lease_until = now() + interval '30 s' where state = 'RUNNING'"
+    _changed(installation, renew)
+    with pytest.raises(conclude.DriverCame, match="heard of, late"):
+        concluded(site, run, attempt, Outcome.LAPSED)
+    assert all(is_running(pid, start_ticks(pid)) for pid in pids)
+    stop(site, run, within_s=0)
+    _changed(installation, renew.replace("+", "-"))
+    stop(site, run, within_s=0)
+
+
+def test_nor_is_one_given_up_that_is_heard_of_in_the_last_moment(site, installation, monkeypatch):
+    run, _ = frozen(site, installation)
+    attempt = site.store.wait(run.id, timeout_s=0)
+    renew = "update attempt set lease_until = now() + interval '30 s' where state = 'RUNNING'"
+
+    def renewed_meanwhile(site, run, attempt):
+        _changed(installation, renew)
+        return attempt, Outcome.LAPSED
+
+    monkeypatch.setattr(conclude, "_last_word", renewed_meanwhile)
+    with pytest.raises(conclude.DriverCame):
+        concluded(site, run, attempt, Outcome.LAPSED)
+    assert site.store.get(run.id).detail is Detail.RUNNING
+    stopping.end_driver(
+        site.store, run, 1, backend_of=site.backend_of, within_s=0, clock=site.clock
+    )
+
+
 def test_a_broken_suite_is_met_before_the_job_starts(site, installation):
     (site.settings.include_dir / "expectations").mkdir(exist_ok=True)
     (site.settings.include_dir / "expectations/sales.yaml").write_text("tables: [")
@@ -613,11 +747,11 @@ def concluded(site: Site, run: Run, attempt: AttemptState, why: Outcome) -> conc
 def test_a_driver_that_came_after_it_was_waited_for_goes_on(site, sleeping):
     run = started(site, sleeping)
     before = replace(site.store.wait(run.id, timeout_s=0), observed=Detail.SUBMITTED)
-    with pytest.raises(conclude.DriverCame, match="came late"):
+    with pytest.raises(conclude.DriverCame, match="heard of, late"):
         concluded(site, run, before, Outcome.UNCLAIMED)
     now = site.store.wait(run.id, timeout_s=0)
     assert (now.observed, site.store.get(run.id).detail) == (Detail.RUNNING, Detail.RUNNING)
-    stopping.cancel(site.store, run.id, within_s=5, clock=site.clock)
+    stop(site, run, within_s=5)
 
 
 @pytest.mark.parametrize("why", [Outcome.UNCLAIMED, Outcome.LAPSED])

@@ -11,7 +11,14 @@ import pytest
 
 from dataharbour.errors import Conflict, JobFailed, Unavailable
 from dataharbour.jobs.model import Output
-from dataharbour.jobs.output import discard_staging, publish, read_record
+from dataharbour.jobs.output import (
+    discard_staging,
+    publish,
+    read_record,
+    remove_outdated,
+    shown,
+    withdraw,
+)
 from dataharbour.jobs.publication import Record
 from dataharbour.storage.folder import FolderStore
 
@@ -98,7 +105,7 @@ def lake(tmp_path: Path) -> Path:
 def do_publish(
     store: FolderStore, *, attempt_id: str = "7", outputs=OUTPUTS, check=lambda: None
 ) -> dict[str, Record]:
-    return publish(
+    records = publish(
         store,
         outputs,
         attempt_id=attempt_id,
@@ -107,6 +114,8 @@ def do_publish(
         rows={"gold/delays": 16},
         now=NOW,
     )
+    remove_outdated(store, [o.table for o in outputs], attempt_id=attempt_id, check=check)
+    return records
 
 
 def content(lake: Path) -> dict[str, list[bytes]]:
@@ -165,8 +174,8 @@ def test_the_staging_stays_until_it_is_discarded(lake):
     ]
 
 
-# Changes of one publication: for each table its copies, the record, what is deleted.
-STEPS = (2 + 1 + 2) + (1 + 1 + 2)
+# Changes of one publication, of two tables: copies, records, what is deleted.
+STEPS = (2 + 1) + (1 + 1) + (2 + 2)
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -227,13 +236,40 @@ def test_a_fence_that_falls_stops_it_before_the_next_change(lake, allowed):
     assert list(FolderStore(lake).objects(".attempts/7")), "the newer attempt's to judge"
 
 
-def test_a_store_that_fails_leaves_no_half_publication(lake):
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_store_that_fails_before_the_first_record_leaves_no_half_publication(lake, step):
     def fail() -> None:
         raise Unavailable("The disk is full.", "-")
 
     with pytest.raises(Unavailable, match="disk is full"):
-        do_publish(MortalStore(lake, at=2, after=False, fate=fail))
+        do_publish(MortalStore(lake, at=step, after=False, fate=fail))
     assert content(lake) == OLD
+    assert shown(FolderStore(lake), [o.table for o in OUTPUTS], "7") == []
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_what_a_killed_publisher_copied_can_be_withdrawn_until_it_is_the_content(lake, step):
+    with pytest.raises(Killed):
+        do_publish(mortal(lake, at=step, after=True))
+    store, tables = FolderStore(lake), [o.table for o in OUTPUTS]
+    visible = shown(store, tables, "7")
+    assert visible == (tables[: max(step - 3, 0)] if step < 5 else tables)
+    withdraw(store, tables, "7")
+    if not visible:
+        assert content(lake) == OLD
+    for table in visible:
+        assert set(listed(lake, table)) <= {b"new 1", b"new 2", b"new gold"}
+
+
+def test_what_another_attempt_has_published_since_keeps_its_files(lake):
+    with pytest.raises(Killed):
+        do_publish(mortal(lake, at=5, after=True))
+    do_publish(FolderStore(lake), attempt_id="8", outputs=OUTPUTS[1:])
+    tables = [o.table for o in OUTPUTS]
+    remove_outdated(FolderStore(lake), tables, attempt_id="7", check=lambda: None)
+    withdraw(FolderStore(lake), tables, "7")
+    assert content(lake)["gold/delays"] == listed(lake, "gold/delays") == [b"newer gold"]
+    assert content(lake)["silver/flights/month=2"] == [b"new 2"]
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, id="copy"), pytest.param(3, id="delete")])
@@ -256,7 +292,7 @@ def test_what_a_stopped_publisher_does_when_it_wakes_harms_no_newer_table(lake, 
 
 def test_an_older_attempt_does_not_replace_what_a_newer_one_published(lake):
     with pytest.raises(Killed):
-        do_publish(mortal(lake, at=7, after=False), attempt_id="7")
+        do_publish(mortal(lake, at=5, after=False), attempt_id="7")
     do_publish(FolderStore(lake), attempt_id="8", outputs=OUTPUTS[1:])
     with pytest.raises(JobFailed, match="attempt 8 has published"):
         do_publish(FolderStore(lake), attempt_id="7")

@@ -9,7 +9,10 @@ from dataharbour.jobs.model import Output
 from dataharbour.jobs.publication import (
     PublishPlan,
     Record,
+    copied_by,
+    outdated,
     plan_publish,
+    publisher_tag,
     refuse_foreign,
     refuse_overlap,
     staging_of,
@@ -62,13 +65,13 @@ def test_marks_of_folders_are_not_published():
 
 def test_marks_of_folders_in_the_table_stay():
     current = ("gold/delays/", "gold/delays/x_$folder$", "gold/delays/old.parquet")
-    assert plan(GOLD, "part-a.parquet").outdated(current) == ["gold/delays/old.parquet"]
+    assert outdated("gold/delays", Record(), current) == ["gold/delays/old.parquet"]
 
 
 def test_old_files_go_and_the_record_stays():
-    made = plan(GOLD, "part-a.parquet")
+    record = Record(files=plan(GOLD, "part-a.parquet").files)
     current = ["part-00000-s.parquet", "old.parquet", "_published.json", "part-00000-t.parquet"]
-    assert made.outdated(f"gold/delays/{name}" for name in current) == [
+    assert outdated("gold/delays", record, (f"gold/delays/{name}" for name in current)) == [
         "gold/delays/old.parquet",
         "gold/delays/part-00000-s.parquet",
     ]
@@ -95,10 +98,25 @@ STAGED = st.from_regex(r"part-[0-9a-f]{1,6}(\.c000)?(\.snappy|\.zstd)?\.parquet"
 @given(st.sets(STAGED, min_size=1), st.sets(STAGED))
 def test_every_staged_file_is_published_once_and_only_the_old_go(staged, before):
     made = plan(GOLD, *staged)
-    assert len(set(made.targets)) == len(staged)
+    assert len(set(made.files)) == len(staged)
     assert {source.rpartition("/")[2] for source, _ in made.copies} == staged
-    old = plan(GOLD, *before, token="s").targets if before else []
-    assert made.outdated([*old, *made.targets]) == sorted(old)
+    old = plan(GOLD, *before, token="s").files if before else ()
+    current = [f"gold/delays/{name}" for name in (*old, *made.files)]
+    assert outdated("gold/delays", Record(files=made.files), current) == sorted(
+        f"gold/delays/{name}" for name in old
+    )
+
+
+def test_only_the_copies_of_one_attempt_are_its_copies():
+    attempt, other = "01a211d6-69d5-7787-a17e-6e83171b5bbf", "01a211d6-69d5-7787-a17e-6e83171b5bb0"
+    mine, theirs = (
+        f"gold/delays/month=1/part-00000-{publisher_tag(id)}-a1b2c3.snappy.parquet"
+        for id in (attempt, other)
+    )
+    kept = f"gold/delays/part-00001-{publisher_tag(attempt)}-d4e5f6.parquet"
+    record = Record(files=(kept.removeprefix("gold/delays/"),))
+    current = [mine, theirs, kept, "gold/delays/old.parquet", "gold/delays/_published.json"]
+    assert copied_by(attempt, "gold/delays", record, current) == [mine]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,10 @@ def test_every_other_state_can_come_to_an_end(detail):
         fresh = TRANSITIONS[waiting.pop()] - seen
         seen |= fresh
         waiting += fresh
-    assert {Detail.SUCCEEDED, Detail.FAILED, Detail.CANCELLED} <= seen
+    ends = {Detail.SUCCEEDED, Detail.FAILED, Detail.CANCELLED}
+    if detail is Detail.FINALIZING:  # some of its tables may be published
+        ends.remove(Detail.CANCELLED)
+    assert ends == seen & {*ends, Detail.CANCELLED}
 
 
 def test_user_code_runs_only_after_a_submission():
@@ -45,7 +48,7 @@ def test_user_code_runs_only_after_a_submission():
 
 def test_success_comes_only_from_a_run_that_ran():
     before = {old for old in Detail if Detail.SUCCEEDED in TRANSITIONS[old]}
-    assert before == {Detail.RUNNING, Detail.FINALIZING, Detail.CANCELLING}
+    assert before == {Detail.RUNNING, Detail.FINALIZING}
 
 
 def test_a_refused_change_says_what_is_possible():

@@ -376,10 +376,13 @@ def test_a_task_that_somebody_marked_or_cleared_stops_its_driver(
     ]
 
 
-def test_a_worker_that_is_stopped_leaves_the_driver_to_the_next_try(
-    installation, run_dag, monkeypatch
+@pytest.mark.parametrize(
+    "state", ["running", "up_for_retry", "scheduled", "queued", "deferred", None]
+)
+def test_a_worker_that_is_stopped_or_was_taken_for_dead_leaves_the_driver_to_the_next_try(
+    installation, run_dag, monkeypatch, state
 ):
-    airflow_says(monkeypatch, "running")
+    airflow_says(monkeypatch, state)
     app = installation.application("import time; time.sleep(4)")
     killer = kill_when_it_runs(installation, told := [])
     done = run_dag("spark_job", application=app, backend="local")

@@ -127,7 +127,7 @@ def give_up(
 ) -> bool:
     """See `RunStore.give_up`."""
     run = lock_run(connection, run_id, attempt=attempt)  # drivers lock it, too
-    if only_if and _observed(connection, run) not in only_if:
+    if only_if and (observed(connection, run) not in only_if or _holds_lease(connection, run)):
         return False
     values = {"run_id": run_id, "now": now}
     connection.execute(statement("run_fenced"), values)
@@ -200,6 +200,10 @@ def _refuse_when_busy(connection: AnyConnection, run: Run, at_most: int) -> None
         )
 
 
+def _holds_lease(connection: AnyConnection, run: Run) -> bool:
+    return fetch_one(connection, statement("live_driver"), {"run_id": run.id}) is not None
+
+
 def _refuse_live_driver(connection: AnyConnection, run: Run) -> None:
     row = fetch_one(connection, statement("live_driver"), {"run_id": run.id})
     if row is not None:
@@ -210,7 +214,7 @@ def _refuse_live_driver(connection: AnyConnection, run: Run) -> None:
         )
 
 
-def _observed(connection: AnyConnection, run: Run) -> Detail | None:
+def observed(connection: AnyConnection, run: Run) -> Detail | None:
     """The state of the newest attempt of a run."""
     query = "select state from public.attempt where run_id = %s and number = %s"
     row = fetch_one(connection, query, [run.id, run.attempt])

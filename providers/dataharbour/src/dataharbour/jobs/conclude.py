@@ -7,7 +7,8 @@ any point: outputs appear once.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from dataharbour.errors import (
@@ -20,7 +21,7 @@ from dataharbour.errors import (
     Unavailable,
 )
 from dataharbour.jobs.caller import Caller
-from dataharbour.jobs.finalize import Gate, discard, finalize
+from dataharbour.jobs.finalize import Gate, discard, finalize, shown_tables
 from dataharbour.jobs.model import AttemptState, Detail, Failure, FailureClass, Run
 from dataharbour.jobs.outcomes import STOP_WITHIN_S, UNCLAIMED, Outcome, failure_of, goes_on
 from dataharbour.jobs.site import Site
@@ -32,7 +33,7 @@ LOOK_EVERY_S = 0.5
 
 
 class DriverCame(Unavailable):
-    """A driver that was waited for in vain has come after all: there is nothing to conclude yet.
+    """A driver that was waited for in vain lives after all: there is nothing to conclude yet.
 
     Attributes:
         attempt: as it is now.
@@ -40,7 +41,7 @@ class DriverCame(Unavailable):
 
     def __init__(self, attempt: AttemptState) -> None:
         super().__init__(
-            f"The driver of attempt {attempt.number} came late; it runs.",
+            f"The driver of attempt {attempt.number} has been heard of, late; it runs.",
             "Wait for its end; the next try of the task takes it up.",
         )
         self.attempt = attempt
@@ -98,7 +99,7 @@ def _concluded(
     if why is Outcome.LAPSED:
         attempt, why = _last_word(site, run, attempt)
     elif why is Outcome.OVERDUE:
-        end_driver(
+        has_stopped = end_driver(
             site.store,
             run,
             attempt.number,
@@ -107,6 +108,8 @@ def _concluded(
             within_s=0 if attempt.observed in UNCLAIMED else STOP_WITHIN_S,  # nobody hears of it
             clock=site.clock,
         )
+        if not has_stopped:  # it had succeeded by then
+            attempt, why = site.store.attempt_state(attempt.attempt_id), Outcome.ENDED
     if why in (Outcome.LAPSED, Outcome.UNCLAIMED):
         attempt, why = _give_up(site, run, attempt, why)
     failed = failure_of(attempt, why)
@@ -166,6 +169,8 @@ def _last_word(site: Site, run: Run, attempt: AttemptState) -> tuple[AttemptStat
         attempt = site.store.attempt_state(attempt.attempt_id)
         if attempt.ended:
             return attempt, Outcome.ENDED
+        if not attempt.lapsed:
+            raise DriverCame(attempt)
         if attempt.external_id and backend.is_alive(attempt.external_id) is False:
             break
         time.sleep(LOOK_EVERY_S)
@@ -190,22 +195,30 @@ def _give_up(
 def _publish(
     site: Site, run: Run, attempt: AttemptState, *, caller: Caller, gate: Gate
 ) -> Conclusion:
-    """Check the staged outputs, make them the tables' content, end the run."""
-    site.store.finalizing(run.id, site.clock(), attempt=attempt.number)
+    """Check the staged outputs, make them the tables' content, end the run.
+
+    What stops this for a while leaves the run as it is: the next try of the task goes on, or
+    the reconciliation does.
+    """
+    found = site.store.finalizing(run.id, site.clock(), attempt=attempt.number)
+    if found.detail is not Detail.FINALIZING:
+        return _fail(site, run, attempt, Detail.CANCELLED, CANCELLED, caller=caller)
     try:
         result = finalize(
             site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
         )
     except JobFailed as error:
-        return _fail(site, run, attempt, Detail.FAILED, _rejected(error), caller=caller)
+        return _refuse(site, run, attempt, _rejected(error), caller=caller)
     except ConfigError as error:  # a suite that somebody broke meanwhile
         reason = Failure(FailureClass.CONFIG, str(error))
-        return _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
+        return _refuse(site, run, attempt, reason, caller=caller)
+    except (Conflict, Unavailable):
+        raise
     except Exception as error:
-        if not caller.may_retry:  # nobody comes again: the run must not stay open
+        if not caller.may_retry:  # nobody comes again, and time does not mend it
             problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
             reason = Failure(FailureClass.INFRA, f"Publishing failed: {problem}")
-            _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
+            _refuse(site, run, attempt, reason, caller=caller)
         raise
     done = site.store.finish(
         run.id,
@@ -216,6 +229,19 @@ def _publish(
         now=site.clock(),
     )
     return Conclusion(done, None)
+
+
+def _refuse(
+    site: Site, run: Run, attempt: AttemptState, reason: Failure, *, caller: Caller
+) -> Conclusion:
+    """End a run whose outputs may not be published, and say which tables show them already."""
+    shown = []
+    with suppress(Unavailable):
+        shown = shown_tables(run, attempt.attempt_id, lake=site.lake)
+    if shown:  # an earlier try was stopped between two tables
+        message = f"{reason.message}\nPublished before that: {', '.join(shown)}."
+        reason = replace(reason, message=message)
+    return _fail(site, run, attempt, Detail.FAILED, reason, caller=caller)
 
 
 def _fail(

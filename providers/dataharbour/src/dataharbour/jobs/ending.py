@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from dataharbour.errors import Conflict, Stale
+from dataharbour.jobs.attempts import observed
 from dataharbour.jobs.model import Desired, Detail, Failure, FailureClass, Run
 from dataharbour.jobs.statements import AnyConnection, fetch_one, statement
 from dataharbour.jobs.states import terminal
@@ -28,6 +29,8 @@ def finalizing(
     """See `RunStore.finalizing`."""
     run = lock_run(connection, run_id, attempt=attempt)
     if run.detail is Detail.FINALIZING:  # the operator came back after a crash
+        return run
+    if run.desired is Desired.CANCELLED and not terminal(run.detail):
         return run
     return move_run(connection, run, Detail.FINALIZING, now=now)
 
@@ -136,7 +139,7 @@ def stop_driver(
     attempt: int | None,
     task_try: int | None,
     now: datetime,
-) -> None:
+) -> bool:
     """See `RunStore.stop_driver`."""
     run = lock_run(connection, run_id, attempt=attempt)
     if None not in (task_try, run.task_try) and task_try != run.task_try:
@@ -144,5 +147,9 @@ def stop_driver(
             f"Try {run.task_try} of the task carries the run {run_id}, not try {task_try}.",
             "Leave it alone.",
         )
-    if not terminal(run.detail):
-        set_columns(connection, run, desired=Desired.CANCELLED, changed_at=now)
+    if terminal(run.detail):
+        return True
+    if run.desired is not Desired.CANCELLED and observed(connection, run) is Detail.SUCCEEDED:
+        return False
+    set_columns(connection, run, desired=Desired.CANCELLED, changed_at=now)
+    return True

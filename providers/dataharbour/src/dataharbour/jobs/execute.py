@@ -84,7 +84,13 @@ def open_run(site: Site, request: Wanted, *, caller: Caller) -> Run:
     """
     run = _opened(site, request, caller)
     if step(run) is Step.CLOSE:
-        if not cancel(site.store, run.id, within_s=STOP_WITHIN_S, clock=site.clock):
+        if not cancel(
+            site.store,
+            run.id,
+            backend_of=site.backend_of,
+            within_s=STOP_WITHIN_S,
+            clock=site.clock,
+        ):
             raise Unavailable(
                 f"The run {run.id} is being cancelled, and its driver still lives.",
                 "Wait for its end; the task will try again.",

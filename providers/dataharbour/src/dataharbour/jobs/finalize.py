@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-from dataharbour.errors import Unavailable
+from dataharbour.errors import DataHarbourError, Unavailable
 from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.model import Run
-from dataharbour.jobs.output import discard_staging, publish
+from dataharbour.jobs.output import (
+    discard_staging,
+    publish,
+    remove_outdated,
+    shown,
+    withdraw,
+)
 from dataharbour.jobs.placeholders import output_root
 from dataharbour.jobs.row_counts import count_rows
 from dataharbour.jobs.store import RunStore
@@ -86,15 +93,14 @@ def finalize(
     """
     if not run.outputs:
         return {"tables": {}, "quality": None}
+    lake_store, tables = open_lake(lake), [output.table for output in run.outputs]
     with store.publishing(attempt_id) as right:
         result = right.result
         if result is None:
-            root = output_root(lake.uri, attempt_id)
-            quality = gate.check(root)
-            rows = count_rows(lake, root, [output.table for output in run.outputs])
+            quality, rows = _checked(run, attempt_id, lake=lake, gate=gate)
             right.take_tables(run.outputs)
             records = publish(
-                _open(lake),
+                lake_store,
                 run.outputs,
                 attempt_id=attempt_id,
                 publication=right.publication,
@@ -102,14 +108,26 @@ def finalize(
                 rows=rows,
                 now=now,
             )
-            tables = {
+            facts = {
                 table: {"rows": record.rows, "files": len(record.files), "bytes": record.bytes}
                 for table, record in records.items()
             }
-            result = {"tables": tables, "quality": quality}
+            result = {"tables": facts, "quality": quality}
             right.complete(result)
-    discard(run, attempt_id, lake=lake)  # not before that is committed
+    with store.publishing(attempt_id) as right:  # not before that is committed
+        right.take_tables(run.outputs)
+        remove_outdated(lake_store, tables, attempt_id=attempt_id, check=right)
+    discard(run, attempt_id, lake=lake)
     return result
+
+
+def shown_tables(run: Run, attempt_id: UUID, *, lake: LakeEndpoint) -> list[str]:
+    """The tables of a run whose content is what an attempt of it has published.
+
+    Raises:
+        Unavailable: the lake does not answer.
+    """
+    return shown(open_lake(lake), [output.table for output in run.outputs], attempt_id)
 
 
 def discard(run: Run, attempt_id: UUID, *, lake: LakeEndpoint) -> None:
@@ -121,12 +139,30 @@ def discard(run: Run, attempt_id: UUID, *, lake: LakeEndpoint) -> None:
     if not run.outputs:
         return
     try:
-        discard_staging(_open(lake), attempt_id)
+        discard_staging(open_lake(lake), attempt_id)
     except Unavailable as error:
         log.warning("The staging of attempt %s stays: %s", attempt_id, error.problem)
 
 
-def _open(lake: LakeEndpoint) -> ObjectStore:
+def _checked(
+    run: Run, attempt_id: UUID, *, lake: LakeEndpoint, gate: Gate
+) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """The verdict on what an attempt staged, and the rows of its tables.
+
+    An earlier try may have been killed while it copied: what does not pass now leaves nothing.
+    """
+    root = output_root(lake.uri, attempt_id)
+    tables = [output.table for output in run.outputs]
+    try:
+        return gate.check(root), count_rows(lake, root, tables)
+    except Exception:
+        with suppress(DataHarbourError):
+            withdraw(open_lake(lake), tables, attempt_id)
+        raise
+
+
+def open_lake(lake: LakeEndpoint) -> ObjectStore:
+    """The lake's objects."""
     return open_store(
         lake.uri,
         endpoint_url=lake.endpoint_url,

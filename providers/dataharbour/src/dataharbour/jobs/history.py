@@ -35,6 +35,15 @@ def attempts(connection: AnyConnection, run: Run) -> list[Attempt]:
     return [told_attempt_of(row) for row in rows]
 
 
+def staged_in_vain(
+    connection: AnyConnection, attempt_ids: Collection[UUID], *, before: datetime
+) -> list[UUID]:
+    """See `RunStore.staged_in_vain`."""
+    values = {"attempt_ids": list(attempt_ids), "before": before}
+    rows = fetch_all(connection, statement("staged_in_vain"), values)
+    return [row["attempt_id"] for row in rows]
+
+
 def long_over(
     connection: AnyConnection, attempt_ids: Collection[UUID], *, before: datetime
 ) -> dict[UUID, str | None]:

@@ -1,9 +1,10 @@
 """Publish what an attempt staged: make it the content of its tables.
 
-Each table goes through four steps: claim its folder, if that is new; copy the
-staged files into it, under names that no other file ever had; write the record
-``_published.json``, which names them; delete all other files. Stopped anywhere,
-the same call later starts again from the staging, which goes last, by itself.
+Three phases, each for all tables. Copy the staged files into the tables' folders, under names
+that no other file ever had (a new folder is claimed first). Write the records
+``_published.json``, which name them. Delete all other files (`remove_outdated`), once the
+database knows that it is published. Stopped anywhere, the same calls later start again from the
+staging, which goes last, by itself.
 
 The record is the switch. A reader that reads the record, and then the files it
 names, has one whole publication; when one of them is gone, the next one took
@@ -20,18 +21,21 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 
-from dataharbour.errors import DataHarbourError, NotFound
+from dataharbour.errors import DataHarbourError, NotFound, Unavailable
 from dataharbour.jobs.model import Output
 from dataharbour.jobs.placeholders import STAGING
 from dataharbour.jobs.publication import (
     PublishPlan,
     Record,
+    copied_by,
+    outdated,
     plan_publish,
+    publisher_tag,
     record_of,
     refuse_foreign,
     refuse_overlap,
@@ -50,13 +54,14 @@ def publish(
     rows: Mapping[str, int] | None = None,
     now: datetime,
 ) -> dict[str, Record]:
-    """Publish the declared outputs of an attempt; its staging stays.
+    """Publish the declared outputs of an attempt; its staging, and the old files, stay.
 
     The caller sees that nobody else publishes these tables (`RightToPublish.take_tables`).
+    A failure before the first record leaves nothing behind.
 
     Args:
         store: the lake.
-        outputs: the tables, published in this order.
+        outputs: the tables; their records are written in this order.
         attempt_id: whose staged files.
         publication: its number; a table that has a higher one is refused.
         check: raises when the attempt may not publish any more; called before
@@ -73,27 +78,65 @@ def publish(
         Conflict: `check` refused.
     """
     refuse_overlap(outputs)
-    token = f"{str(attempt_id)[-12:]}-{secrets.token_hex(3)}"  # a second call has other names
-    plans = [_plan(store, o, attempt_id, token=token, publication=publication) for o in outputs]
-    records = {
-        plan.table: Record(
-            publication=publication,
-            attempt=str(attempt_id),
-            files=plan.files,
-            bytes=plan.bytes,
-            rows=(rows or {}).get(plan.table),
-            published_at=now.isoformat(),
-        )
-        for plan in plans
-    }
-    for plan in plans:  # all were made before the first is carried out
-        try:
-            _carry_out(store, plan, records[plan.table], check=check)
-        except Exception:
+    token = f"{publisher_tag(attempt_id)}-{secrets.token_hex(3)}"  # a second call has other names
+    records: dict[str, Record] = {}
+    try:
+        plans = [_plan(store, o, attempt_id, token=token, publication=publication) for o in outputs]
+        for plan in plans:
+            _copy(store, plan, check=check)
+        records = {
+            plan.table: Record(
+                publication=publication,
+                attempt=str(attempt_id),
+                files=plan.files,
+                bytes=plan.bytes,
+                rows=(rows or {}).get(plan.table),
+                published_at=now.isoformat(),
+            )
+            for plan in plans
+        }
+        for table, record in records.items():
+            check()
+            _write(store, table, record)
+    except Exception as error:
+        is_written_perhaps = isinstance(error, Unavailable) and records
+        if not is_written_perhaps:
             with suppress(DataHarbourError):  # the first error says more than a second one
-                _withdraw(store, plan)
-            raise
+                withdraw(store, [output.table for output in outputs], attempt_id)
+        raise
     return records
+
+
+def remove_outdated(
+    store: ObjectStore, tables: Iterable[str], *, attempt_id: object, check: Callable[[], None]
+) -> None:
+    """Delete what is not of the content that an attempt has published.
+
+    The caller sees that nobody else publishes these tables, as for `publish`. A table that
+    another attempt has published since is left alone.
+
+    Raises:
+        Conflict: `check` refused.
+    """
+    for table in tables:
+        record = read_record(store, table)
+        if record is not None and record.attempt == str(attempt_id):
+            old = outdated(table, record, _keys(store, table))
+            check()  # after the list: what a later publisher copies is not in it
+            store.delete(old)
+
+
+def withdraw(store: ObjectStore, tables: Iterable[str], attempt_id: object) -> None:
+    """Remove the copies that publishers of an attempt have left, unless they are the content."""
+    for table in tables:
+        record = read_record(store, table) or Record()
+        store.delete(copied_by(attempt_id, table, record, _keys(store, table)))
+
+
+def shown(store: ObjectStore, tables: Iterable[str], attempt_id: object) -> list[str]:
+    """Those of the tables whose content is what an attempt has published."""
+    records = ((table, read_record(store, table)) for table in tables)
+    return [table for table, record in records if record and record.attempt == str(attempt_id)]
 
 
 def discard_staging(store: ObjectStore, attempt_id: object) -> None:
@@ -130,27 +173,13 @@ def _plan(
     return plan
 
 
-def _carry_out(
-    store: ObjectStore, plan: PublishPlan, record: Record, *, check: Callable[[], None]
-) -> None:
+def _copy(store: ObjectStore, plan: PublishPlan, *, check: Callable[[], None]) -> None:
     if read_record(store, plan.table) is None:  # the files that follow are known as ours
         check()
         _write(store, plan.table, Record())
     for source, target in plan.copies:
         check()
         store.copy(source, target)
-    check()
-    _write(store, plan.table, record)
-    outdated = plan.outdated(_keys(store, plan.table))
-    check()  # after the list: what a later publisher copies is not in it
-    store.delete(outdated)
-
-
-def _withdraw(store: ObjectStore, plan: PublishPlan) -> None:
-    """Remove the copies of a publication that failed, unless the table holds them by now."""
-    record = read_record(store, plan.table)
-    if record is None or record.files != plan.files:
-        store.delete(plan.targets)
 
 
 def _keys(store: ObjectStore, table: str) -> list[str]:

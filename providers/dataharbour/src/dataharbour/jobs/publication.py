@@ -60,20 +60,27 @@ class PublishPlan:
         """The new content, relative to the table's folder."""
         return tuple(target.removeprefix(f"{self.table}/") for _, target in self.copies)
 
-    @property
-    def targets(self) -> list[str]:
-        """The keys of the new content."""
-        return [target for _, target in self.copies]
-
-    def outdated(self, current: Iterable[str]) -> list[str]:
-        """Those of the keys in the table's folder that are not of the new content."""
-        kept = {*self.targets, record_of(self.table)}
-        return sorted(key for key in current if key not in kept and not is_folder_mark(key))
-
 
 def record_of(folder: str) -> str:
     """Key of the record of a table."""
     return f"{folder}/{RECORD}"
+
+
+def outdated(table: str, record: Record, current: Iterable[str]) -> list[str]:
+    """Those of the keys in a table's folder that are not of the content its record names."""
+    kept = {record_of(table), *(f"{table}/{name}" for name in record.files)}
+    return sorted(key for key in current if key not in kept and not is_folder_mark(key))
+
+
+def copied_by(attempt_id: object, table: str, record: Record, current: Iterable[str]) -> list[str]:
+    """Those that an attempt has copied there, of the keys that are `outdated`."""
+    tag = f"-{publisher_tag(attempt_id)}-"
+    return [key for key in outdated(table, record, current) if tag in key.rpartition("/")[2]]
+
+
+def publisher_tag(attempt_id: object) -> str:
+    """What the names of all files have in common that an attempt publishes."""
+    return str(attempt_id)[-12:]
 
 
 def staging_of(attempt_id: object, table: str) -> str:

@@ -117,6 +117,14 @@ class RunReader:
         with self._open() as connection:
             return history.long_over(connection, attempt_ids, before=before)
 
+    def staged_in_vain(self, attempt_ids: Collection[UUID], *, before: datetime) -> list[UUID]:
+        """Of some attempts, those whose staged outputs nobody will publish.
+
+        Their runs declared outputs and ended before a moment; no driver of theirs holds its lease.
+        """
+        with self._open() as connection:
+            return history.staged_in_vain(connection, attempt_ids, before=before)
+
     def repairs(self, run_id: UUID) -> Runs:
         """All runs that the task instance of this one has had, newest first.
 

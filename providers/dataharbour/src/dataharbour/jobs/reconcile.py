@@ -2,7 +2,8 @@
 
 A run is carried to its end by its Airflow task. Where that ended without it (somebody marked it
 while its worker was gone, its last try was killed, its DAG run was deleted), the run would stay
-open for ever, and its driver might go on.
+open for ever, and its driver might go on. One whose driver has succeeded is not failed for that:
+what it staged is published.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from enum import StrEnum
 from uuid import UUID
 
 from dataharbour.errors import Conflict, Unavailable
-from dataharbour.jobs.backends.launch import BackendOf
-from dataharbour.jobs.model import Desired, Detail, Failure, FailureClass, Run
+from dataharbour.jobs.caller import Caller
+from dataharbour.jobs.conclude import conclude
+from dataharbour.jobs.finalize import Gate
+from dataharbour.jobs.model import AttemptState, Desired, Detail, Failure, FailureClass, Run
+from dataharbour.jobs.outcomes import Outcome
+from dataharbour.jobs.site import Site
 from dataharbour.jobs.states import terminal
 from dataharbour.jobs.stopping import end_driver
 from dataharbour.jobs.store import RunStore
@@ -61,11 +66,19 @@ class Verdict(StrEnum):
     QUEUE = "queue"  # Airflow has it; the API died before it could write that down
     REFUSE = "refuse"  # Airflow never got it, and no client knows of it
     CANCEL = "cancel"
+    PUBLISH = "publish"  # its driver has succeeded
     FAIL = "fail"
 
 
-def verdict(run: Run, task: Task, *, now: datetime) -> Verdict:
-    """Decide about a run that has not ended."""
+def verdict(run: Run, task: Task, *, has_succeeded: bool, now: datetime) -> Verdict:
+    """Decide about a run that has not ended.
+
+    Args:
+        run: the run.
+        task: what Airflow holds of its task.
+        has_succeeded: whether its newest driver has.
+        now: aware UTC.
+    """
     if run.detail is Detail.ACCEPTED and task.dag_run is not None and not task.is_over:
         return Verdict.QUEUE
     if not task.is_over:
@@ -73,23 +86,17 @@ def verdict(run: Run, task: Task, *, now: datetime) -> Verdict:
     if run.detail is Detail.ACCEPTED:
         is_old = now - run.created_at >= ACCEPTED_WITHIN
         return Verdict.REFUSE if is_old else Verdict.LEAVE
-    return Verdict.CANCEL if run.desired is Desired.CANCELLED else Verdict.FAIL
+    if run.desired is Desired.CANCELLED:
+        return Verdict.CANCEL
+    return Verdict.PUBLISH if has_succeeded else Verdict.FAIL
 
 
-def reconcile(
-    store: RunStore,
-    task_of: Callable[[Run], Task],
-    *,
-    backend_of: BackendOf,
-    clock: Callable[[], datetime],
-) -> dict[str, list[str]]:
+def reconcile(site: Site, task_of: Callable[[Run], Task]) -> dict[str, list[str]]:
     """Look at each run that is open, and end those that nobody comes to.
 
     Args:
-        store: the runs.
+        site: this installation.
         task_of: asks Airflow for the task of a run.
-        backend_of: the backend of a name, to kill what does not listen.
-        clock: the present, aware UTC.
 
     Returns:
         The ids of the runs that were changed, by verdict.
@@ -99,10 +106,11 @@ def reconcile(
     """
     done: dict[str, list[str]] = {}
     failed: dict[str, Exception] = {}
-    for run in _unattended(store, before=clock() - QUIET_FOR):
+    for run in _unattended(site.store, before=site.clock() - QUIET_FOR):
         try:
-            found = verdict(run, task_of(run), now=clock())
-            if found is Verdict.LEAVE or not _carry_out(store, run, found, backend_of, clock):
+            succeeded = run.attempt > 0 and _attempt(site, run).observed is Detail.SUCCEEDED
+            found = verdict(run, task_of(run), has_succeeded=succeeded, now=site.clock())
+            if found is Verdict.LEAVE or not _carry_out(site, run, found):
                 continue
         except Exception as error:  # the others must not wait until somebody has mended this one
             log.exception("Run %s cannot be looked after", run.id)
@@ -132,37 +140,66 @@ def _left_open(failed: Mapping[str, Exception]) -> Unavailable:
     )
 
 
-def _carry_out(
-    store: RunStore,
-    run: Run,
-    found: Verdict,
-    backend_of: BackendOf,
-    clock: Callable[[], datetime],
-) -> bool:
+def _carry_out(site: Site, run: Run, found: Verdict) -> bool:
     """Do what was found; False where the run has changed meanwhile."""
     try:
         if found is Verdict.QUEUE:
-            store.queued(run.id, now=clock())
+            site.store.queued(run.id, now=site.clock())
             return True
-        end_driver(
-            store, run, run.attempt, backend_of=backend_of, within_s=END_WITHIN_S, clock=clock
-        )
-        ended = store.get(run.id)
-        detail, reason = _END[found]
-        if terminal(ended.detail):  # the driver's last word has ended it
-            detail = ended.detail
-        if ended.clears is None:
-            store.finish(
-                run.id,
-                detail=detail,
-                failure=reason,
-                clears=None if found is Verdict.REFUSE else TOLD,
-                attempt=run.attempt,
-                now=clock(),
-            )
+        if found is Verdict.PUBLISH:
+            _publish(site, run)
+            return True
+        return _end(site, run, found)
     except Conflict:
         return False
+
+
+def _publish(site: Site, run: Run) -> None:
+    """Do what the run's task would do, were it there."""
+    nobody = Caller(
+        dag_id=run.dag_id,
+        dag_run_id=run.dag_run_id,
+        task_id=run.task_id,
+        map_index=run.map_index,
+        principal=run.principal,
+        clears=TOLD,
+        may_retry=False,
+    )
+    with Gate.of(run, site.lake, site.settings.include_dir) as gate:
+        conclude(site, run, _attempt(site, run), Outcome.ENDED, caller=nobody, gate=gate)
+
+
+def _end(site: Site, run: Run, found: Verdict) -> bool:
+    """End a run, with what is left of its driver; False where that has just succeeded."""
+    has_stopped = end_driver(
+        site.store,
+        run,
+        run.attempt,
+        backend_of=site.backend_of,
+        within_s=END_WITHIN_S,
+        clock=site.clock,
+    )
+    if not has_stopped:
+        return False
+    ended = site.store.get(run.id)
+    detail, reason = _END[found]
+    if terminal(ended.detail):  # the driver's last word has ended it
+        detail = ended.detail
+    if ended.clears is None:
+        site.store.finish(
+            run.id,
+            detail=detail,
+            failure=reason,
+            clears=None if found is Verdict.REFUSE else TOLD,
+            attempt=run.attempt,
+            now=site.clock(),
+        )
     return True
+
+
+def _attempt(site: Site, run: Run) -> AttemptState:
+    """The newest one of a run."""
+    return site.store.wait(run.id, timeout_s=0)
 
 
 _END = {

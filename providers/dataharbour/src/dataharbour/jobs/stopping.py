@@ -26,32 +26,42 @@ CANCELLED = Failure(FailureClass.CANCELLED, "Cancelled while it ran.")
 Clock = Callable[[], datetime]
 
 
-def cancel(store: RunStore, run_id: UUID, *, within_s: float, clock: Clock) -> bool:
+def cancel(
+    store: RunStore, run_id: UUID, *, backend_of: BackendOf, within_s: float, clock: Clock
+) -> bool:
     """Ask for the end of a run, and see it end if that takes no longer than `within_s`.
+
+    A driver that has not been heard of for a lease is given up.
 
     Args:
         store: its actor is named in the events as who cancelled.
         run_id: the run.
+        backend_of: the backend of a name.
         within_s: how long to wait for the driver's end.
         clock: the present.
 
     Returns:
         Whether the driver is gone, and the run CANCELLED.
+
+    Raises:
+        Conflict: the run is being published.
     """
     run = store.cancel(run_id, now=clock())
     if step(run) is Step.REFUSE:
         return True
     attempt = store.wait(run_id, timeout_s=within_s)
-    gone = attempt.ended or attempt.lapsed
-    if gone:
-        store.finish(
-            run_id,
-            detail=Detail.CANCELLED,
-            failure=CANCELLED,
-            attempt=attempt.number,
-            now=clock(),
-        )
-    return gone
+    if attempt.lapsed:
+        give_up(store, run, attempt, backend_of=backend_of, now=clock())
+    elif not attempt.ended:
+        return False
+    store.finish(
+        run_id,
+        detail=Detail.CANCELLED,
+        failure=CANCELLED,
+        attempt=attempt.number,
+        now=clock(),
+    )
+    return True
 
 
 def time_out(
@@ -65,7 +75,8 @@ def time_out(
 ) -> None:
     """End a run whose task has run longer than Airflow allows it to (`execution_timeout`).
 
-    One that a later try of the task carries is left alone.
+    One that a later try of the task carries is left alone; so is one whose driver has succeeded:
+    the next try publishes its outputs, or the reconciliation.
     """
     run = store.get(run_id)
     if not is_carried_by(run, caller):
@@ -89,7 +100,8 @@ def abandon(
     """End the run of a task that failed for the last time: nobody comes to it again.
 
     A try whose worker was cut off may think so and be wrong: a later one (somebody cleared the
-    task) carries the run then, and it is left alone.
+    task) carries the run then, and it is left alone. So is one whose driver has succeeded: the
+    reconciliation publishes its outputs.
     """
     run = run_of_task(store, caller)
     if run is None or terminal(run.detail) or not is_carried_by(run, caller):
@@ -120,7 +132,7 @@ def _end(
     clock: Clock,
 ) -> None:
     """Have the driver end, then the run."""
-    end_driver(
+    has_stopped = end_driver(
         store,
         run,
         run.attempt,
@@ -129,14 +141,15 @@ def _end(
         within_s=within_s,
         clock=clock,
     )
-    store.finish(
-        run.id,
-        detail=detail,
-        failure=reason,
-        clears=caller.clears,
-        attempt=run.attempt,
-        now=clock(),
-    )
+    if has_stopped:
+        store.finish(
+            run.id,
+            detail=detail,
+            failure=reason,
+            clears=caller.clears,
+            attempt=run.attempt,
+            now=clock(),
+        )
 
 
 def end_driver(
@@ -148,7 +161,7 @@ def end_driver(
     backend_of: BackendOf,
     within_s: float,
     clock: Clock,
-) -> None:
+) -> bool:
     """Have the driver of an attempt end; one that does not is given up.
 
     Args:
@@ -160,15 +173,21 @@ def end_driver(
         within_s: how long to wait for the driver's end.
         clock: the present.
 
+    Returns:
+        Whether the caller has to say how the run ends; False: the driver has succeeded already,
+        and its outputs are to be published.
+
     Raises:
         Conflict: the run is at another attempt by now, or another try of its task carries it.
     """
     if not attempt:
-        return
-    store.stop_driver(run.id, attempt=attempt, task_try=task_try, now=clock())
+        return True
+    if not store.stop_driver(run.id, attempt=attempt, task_try=task_try, now=clock()):
+        return False
     found = store.wait(run.id, timeout_s=within_s)
     if not found.ended:
         give_up(store, run, found, backend_of=backend_of, now=clock())
+    return True
 
 
 def give_up(

@@ -306,7 +306,8 @@ class RunStore(RunReader):
         Args:
             run_id: the run.
             attempt: number of the attempt that is given up; None: the newest.
-            only_if: states in which it is given up; empty: in any.
+            only_if: states in which it is given up, unless its driver holds a lease; empty:
+                in any.
             now: aware UTC.
 
         Returns:
@@ -336,7 +337,11 @@ class RunStore(RunReader):
     # another one by now is left alone, by a Conflict. None: whichever it is.
 
     def finalizing(self, run_id: UUID, now: datetime, *, attempt: int | None = None) -> Run:
-        """The driver is done; the outputs are being checked and published."""
+        """The driver is done; the outputs are being checked and published.
+
+        From now on nobody cancels the run. One that shall be cancelled already is left as it
+        is: look at `detail`.
+        """
         with self._connect() as connection:
             return ending.finalizing(connection, run_id, attempt=attempt, now=now)
 
@@ -443,14 +448,20 @@ class RunStore(RunReader):
         attempt: int | None = None,
         task_try: int | None = None,
         now: datetime,
-    ) -> None:
+    ) -> bool:
         """Have the driver of a run end; how the run ends is for the caller to say.
+
+        Returns:
+            Whether it is. A run whose driver has succeeded is left as it is: its outputs are
+            to be published.
 
         Raises:
             Conflict: another try of the task than `task_try` carries the run by now.
         """
         with self._connect() as connection:
-            ending.stop_driver(connection, run_id, attempt=attempt, task_try=task_try, now=now)
+            return ending.stop_driver(
+                connection, run_id, attempt=attempt, task_try=task_try, now=now
+            )
 
     @contextmanager
     def publishing(self, attempt_id: UUID) -> Iterator[RightToPublish]:

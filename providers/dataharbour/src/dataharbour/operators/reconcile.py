@@ -14,7 +14,8 @@ class ReconcileRunsOperator(BaseOperator):
     """Ends each run that is open though its task is over, with what is left of its driver.
 
     The files of jobs that were stored over REST are made to say again what the database does, and
-    the folders of attempts whose runs ended long ago are removed (`jobs.folders`).
+    what attempts have left is removed: folders on this machine whose runs ended long ago
+    (`jobs.folders`), and outputs in the lake that nobody will publish (`jobs.staging`).
 
     Returns:
         XCom: ids of the runs that were changed, by what was done to them; under
@@ -26,24 +27,24 @@ class ReconcileRunsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, list[str]]:
         """Look once."""
-        from dataharbour import settings
-        from dataharbour.hooks.backends import backend_of
         from dataharbour.hooks.database import DataHarbourDatabaseHook
         from dataharbour.jobs.folders import remove_old_folders
         from dataharbour.jobs.reconcile import reconcile
-        from dataharbour.operators.surroundings import now
+        from dataharbour.jobs.staging import remove_left_staging
+        from dataharbour.operators.surroundings import site_of_task
         from dataharbour.triggers.task_state import task_of
 
-        hook = DataHarbourDatabaseHook()
-        store = hook.run_store(actor="reconciliation")
-        installed = settings.load()
+        site = site_of_task(actor="reconciliation")
         try:
-            changed = reconcile(store, task_of, backend_of=backend_of, clock=now)
+            changed = reconcile(site, task_of)
         finally:
-            mended = hook.definition_store(installed.stored_jobs).repair()
+            stored_jobs = site.settings.stored_jobs
+            mended = DataHarbourDatabaseHook().definition_store(stored_jobs).repair()
             if mended:
                 self.log.warning("mend: %s", ", ".join(mended))
-            removed = remove_old_folders(store, installed.home / "runs", now=now())
-            if removed:
+            runs, now = site.settings.home / "runs", site.clock()
+            if removed := remove_old_folders(site.store, runs, now=now):
                 self.log.info("Removed the folders of %d attempts", removed)
+            if removed := remove_left_staging(site.store, site.lake, now=now):
+                self.log.info("Removed what %d attempts had staged", removed)
         return {**changed, "mend": mended} if mended else changed

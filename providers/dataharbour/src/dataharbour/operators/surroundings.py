@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 SCHEDULER = "airflow"  # the principal of runs that nobody in particular has triggered
 
 
-def site_of_task() -> Site:
-    """This installation, by its settings and connections."""
+def site_of_task(*, actor: str = "operator") -> Site:
+    """This installation, by its settings and connections; events name the actor."""
     return Site(
-        store=DataHarbourDatabaseHook().run_store(actor="operator"),
+        store=DataHarbourDatabaseHook().run_store(actor=actor),
         settings=settings.load(),
         lake=LakeHook().endpoint(),
         backend_of=backend_of,

@@ -43,6 +43,13 @@ class FolderStore:
                         modified = datetime.fromtimestamp(stat.st_mtime, UTC)
                         yield StoredObject(key, stat.st_size, modified)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See `ObjectStore.folders`."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._path(prefix)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name
+
     def read(self, key: str, *, limit_bytes: int = 16 * 2**20) -> bytes:
         """See `ObjectStore.read`."""
         path = self._path(key)

@@ -46,6 +46,14 @@ class S3Store:
                 for found in page.get("Contents", ()):
                     yield StoredObject(found["Key"], found["Size"], found["LastModified"])
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See `ObjectStore.folders`."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with self._translated(prefix):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/"):
+                for found in page.get("CommonPrefixes", ()):
+                    yield found["Prefix"].removeprefix(prefix).rstrip("/")
+
     def read(self, key: str, *, limit_bytes: int = 16 * 2**20) -> bytes:
         """See `ObjectStore.read`."""
         with self._translated(key):

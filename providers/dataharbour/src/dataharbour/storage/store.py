@@ -35,6 +35,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names right below `prefix` (which ends with ``/``) that have objects below them.
+
+        As quick as there are few such names, however many objects they have.
+        """
+        ...
+
     def read(self, key: str, *, limit_bytes: int = 16 * 2**20) -> bytes:
         """The content of a small object.
 

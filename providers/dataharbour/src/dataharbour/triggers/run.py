@@ -103,7 +103,13 @@ class RunTrigger(BaseTrigger):
     def _cancel(self) -> None:
         store = DataHarbourDatabaseHook(self.conn_id).run_store(actor=BY_AIRFLOW)
         if not store.attempt_state(UUID(self.attempt_id)).ended:
-            cancel(store, UUID(self.run_id), within_s=_STOP_WITHIN_S, clock=now)
+            cancel(
+                store,
+                UUID(self.run_id),
+                backend_of=backend_of,
+                within_s=_STOP_WITHIN_S,
+                clock=now,
+            )
 
 
 def now() -> datetime:
