@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+import shlex
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dataharbour.errors import SecretInRequest
@@ -238,6 +240,59 @@ def test_redaction_keeps_the_shape_and_is_done_once(value):
     assert shown == value, "what is not refused is not hidden"
 
 
+def in_a_shell(word: str) -> str:
+    """In quotes, as `shlex.quote` writes it where that is needed; here always."""
+    return shlex.quote(f" {word}")[:1] + shlex.quote(f" {word}")[2:]
+
+
+# Forms in which a secret of any characters stands in a text.
+QUOTED = {
+    "json": lambda secret: json.dumps({"password": secret, "user": "ana"}),
+    "json in json": lambda secret: json.dumps({"body": json.dumps({"api_key": secret})}),
+    "python": lambda secret: repr({"dbPassword": secret, "n": 1}),
+    "python, an argument": lambda secret: f"connect(password={secret!r}, timeout=3)",
+    "a command line": lambda secret: f"job --password {in_a_shell(secret)} --rows 7",
+    "a command line with =": lambda secret: f"job --token={in_a_shell(secret)} --rows 7",
+    "a command line as python shows it": lambda secret: str(["job", "--password", secret, "x"]),
+    "yaml": lambda secret: f"password: {json.dumps(secret)}\nuser: ana",
+}
+
+
+@pytest.mark.parametrize("form", QUOTED.values(), ids=QUOTED)
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40))
+@example("two words and a third")
+@example('it\'s a "quoted" one')
+@example("back\\slash \\' \\\" end")
+@example("x" * 5_000 + " y")
+def test_nothing_of_a_quoted_secret_stays(form, secret):
+    secret = f"QZ{secret}ZQ"  # no placeholder, no flag, and to be told from all else
+    pieces = {secret[n : n + 3] for n in range(len(secret) - 2)}
+    around = form("W")
+    shown = redact_text(form(secret))
+    assert not [piece for piece in pieces if piece in shown and piece not in around]
+    assert "QZ" not in shown
+    assert "ZQ" not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://ana:pa@ss@db.example/x",
+        "postgresql://ana@example.org:pass@db.example/x",
+        "s3://key:a@b@c@localhost:9000/lake",
+    ],
+)
+def test_a_password_with_an_at_in_an_address_is_hidden_whole(text):
+    scheme, _, rest = text.partition("://")
+    host = rest.rpartition("@")[2]
+    assert redact_text(text) == f"{scheme}://{rest.rpartition('@')[0].partition(':')[0]}:***@{host}"
+
+
+def test_quotes_hide_no_more_than_what_they_hold():
+    text = "job --password 'two words' --rows 7, token=\"a b\" user='ana lee'"
+    assert redact_text(text) == "job --password '***' --rows 7, token=\"***\" user='ana lee'"
+
+
 @pytest.mark.parametrize("piece", ["-eyJ", "_-eyJ", "-eyJ-"])
 def test_what_begins_like_a_token_again_and_again_is_read_once(piece):
     def cost_s(text: str) -> float:
@@ -256,7 +311,8 @@ def test_what_begins_like_a_token_again_and_again_is_read_once(piece):
     ["a." * 130_000, "a_" * 130_000, "password" * 30_000, "eyJ" + "a" * 200_000, "x://" * 60_000,
      "-----BEGIN " * 20_000, "token = " * 30_000, "https://" + "a:" * 100_000,
      "--password " * 20_000, "x" * 200_000, "--a-" * 60_000, "secret" * 40_000,
-     "--token --x=" * 20_000],
+     "--token --x=" * 20_000, 'token: "' * 30_000, "token='" + "a" * 200_000, 'token=\\"' * 30_000,
+     "token='\"" * 30_000, "https://" + "a:@" * 80_000, "a://b:c@" * 30_000, "token=\\ " * 30_000],
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_the_largest_body_is_searched_in_no_time(text):

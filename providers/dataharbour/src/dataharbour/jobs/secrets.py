@@ -48,14 +48,25 @@ _ENDING = rf"(?:{_WORDS}|{_GLUED})"
 # by words, so "name: value" counts where nothing follows it on the line.
 _WHOLE = rf"(?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_ENDING}"
 _NAMED = rf"(?i)(?<![0-9a-z])({_WHOLE}"
+# In quotes a value goes on to their end, as JSON, Python and shells write them; after \\" (JSON in
+# JSON) to the next of that kind. Each is read once, and nothing is given back.
+_QUOTE = r"(?:\\?[\"'])"
+_QUOTED = (
+    r"(?<=\\\")(?:\\{3}\"|\\(?!\")|[^\"\\\r\n])++"
+    r"|(?<=\")(?:\\.|[^\"\\\r\n])++"
+    r"|(?<=')(?:\\?'\"'\"'|\\.|[^'\\\r\n])++"
+)
 _VALUE = (
     r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))"
-    r"(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
+    rf"(?:(?:bearer|basic|digest)\s)?({_QUOTED}|(?:\\\s|[^\s\"'&;,}}\]])++)"
 )
-_PAIR = re.compile(_NAMED + r"(?:[\"']?\s?=\s?|[\"']\s?:\s?|:(?!/))[\"']?)" + _VALUE)
-_LINE = re.compile(_NAMED + r":[ \t][\"']?)" + _VALUE + r"[\"']?[ \t]{0,20}(?=[\r\n,;}\]]|\Z)")
+_PAIR = re.compile(_NAMED + rf"(?:{_QUOTE}?\s?=\s?|{_QUOTE}\s?:\s?|:(?!/)){_QUOTE}?)" + _VALUE)
+_LINE = re.compile(
+    _NAMED + rf":[ \t]{_QUOTE}?)" + _VALUE + rf"{_QUOTE}?[ \t]{{0,20}}(?=[\r\n,;}}\]]|\Z)"
+)
+# A password may hold an @, and so may a user's name: the last one parts them from the host.
 _USERINFO = re.compile(
-    r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/@:\"']{0,250}:)([^\s/@\"'{]{1,1000})(?=@)"
+    r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/:\"']{0,250}:)([^\s/\"'{]{1,1000})(?=@)"
 )
 # What stands where the value of a flag would: another flag, --so or -s.
 _NO_VALUE = r"(?:--[a-z][0-9a-z]*(?:[-_.][0-9a-z]+)*|-[a-z])(?![^\s\"'=])"
