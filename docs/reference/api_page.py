@@ -21,8 +21,9 @@ page of the code.
 - **Rights** are Airflow's, on the DAG of the job or run: its auth manager is asked for what
   Airflow asks for at its own address for the same, by method and part of the DAG (a
   `DagAccessEntity`; `DAG` is the DAG itself). Each address below names them. What one may not
-  see is 404, any other right that lacks is 403 (`forbidden`). Of the simple auth manager's roles
-  a viewer has every `GET`, a user the others too, and op `PUT configuration`.
+  see is 404, any other right that lacks is 403 (`forbidden`). Of the roles of the embedded
+  platform a viewer has every `GET`, a user the others too, and op `PUT configuration`; whatever
+  changes a run of `spark_job`, the DAG of one-off runs, takes op as well.
 - **Lists** are `{"items": [...], "next": null}`. `next` goes into `cursor` for the page that
   follows; `limit` is the most items of a page. Short ones come whole, without either: attempts,
   repairs, artifacts, clusters.

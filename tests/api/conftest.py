@@ -39,7 +39,7 @@ MOUNT = "/dataharbour"
 
 
 class Roles:
-    """Users whose token is their role; the rules are those of SimpleAuthManager.
+    """Users whose token is their role; the rules are those of DataHarbourAuthManager.
 
     `hidden` holds DAGs that nobody but the admin may see, `lacking` rights that nobody has, as
     (method, part), and `asked` is how often a right was asked for.
@@ -68,6 +68,8 @@ class Roles:
 
     def may(self, user: str, method: str, part: str | None, dag_id: str | None) -> bool:
         self.asked += 1
+        if method != "GET" and part and dag_id == "spark_job" and not self.may_operate(user):
+            return False
         return (method, part) not in self.lacking and self._has(user, method, dag_id)
 
     def those_that_may_be_seen(self, user: str, dag_ids: Collection[str]) -> set[str]:

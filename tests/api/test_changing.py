@@ -140,6 +140,15 @@ def test_who_may_not_start_may_not_cancel_or_retry(server, run):
         assert retry(client, run).status_code == 403
 
 
+def test_a_user_cancels_runs_of_jobs_and_op_those_of_any_application(server, admin, run):
+    of_a_job = admin.post("/api/v1/jobs/hello/runs", json={}).json()
+    with server.client("user") as client:
+        assert cancel(client, of_a_job).status_code == 202
+        assert cancel(client, run).status_code == 403
+    with server.client("op") as client:
+        assert cancel(client, run).status_code == 202
+
+
 def test_a_foreign_run_is_not_there(server, run):
     server.roles.hidden.add("spark_job")
     with server.client("op") as client:

@@ -138,6 +138,24 @@ def test_a_one_off_run_needs_the_role_op(client, role, refused):
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
+def test_airflows_own_trigger_of_any_application_needs_the_role_op_too(
+    platform, client, job, refused
+):
+    def start(role: str, dag_id: str, conf: dict) -> httpx.Response:
+        airflow = client(role, base_url=platform.airflow_url)
+        body = {"logical_date": None, "conf": conf}
+        return airflow.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+
+    assert start("user", "spark_job", refused).status_code == 403
+    assert start("op", "spark_job", refused).status_code == 200
+    started = start("user", f"job__{job}", {})
+    assert started.status_code == 200
+    ended = client("user", base_url=platform.airflow_url).patch(
+        f"/api/v2/dags/job__{job}/dagRuns/{started.json()['dag_run_id']}", json={"state": "failed"}
+    )
+    assert ended.status_code == 200
+
+
 def test_a_viewer_starts_no_job(client, job):
     answer = client("viewer").post(f"/api/v1/jobs/{job}/runs", json={})
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")

@@ -20,12 +20,19 @@ from dataharbour.api.schemas.runs import (
 )
 from dataharbour.errors import DataHarbourError
 from dataharbour.jobs.job_spec import JobSpec
-from dataharbour.jobs.model import Attempt, Event, Failure, LogPage, Occasion, Run
+from dataharbour.jobs.model import (
+    ONE_OFF_DAG,
+    Attempt,
+    Event,
+    Failure,
+    LogPage,
+    Occasion,
+    Run,
+)
 from dataharbour.jobs.notebooks import is_notebook
 from dataharbour.jobs.queueing import Queue
 from dataharbour.jobs.secrets import redact, redact_text
 
-ONE_OFF_DAG = "spark_job"
 TASK_ID = "run"
 
 _shown = lru_cache(maxsize=1024)(redact_text)  # a list of failed runs has the same texts often

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from dataharbour.errors import ConfigError
 
+ONE_OFF_DAG = "spark_job"  # runs any application
 TABLE = r"[a-z][a-z0-9_]{0,62}(/[a-z][a-z0-9_]{0,62}){1,5}"  # as include/schemas/job.schema.json
 
 T = TypeVar("T")

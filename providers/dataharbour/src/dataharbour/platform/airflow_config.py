@@ -32,6 +32,7 @@ def render(plan: Plan, *, parallelism: int) -> str:
             "dags_are_paused_at_creation": "False",
             "fernet_key": secret.fernet_key,
             "execution_api_server_url": f"{plan.url}/execution/",
+            "auth_manager": "dataharbour.auth_manager.DataHarbourAuthManager",
             "simple_auth_manager_users": ",".join(f"{role}:{role}" for role in ROLES),
             "simple_auth_manager_passwords_file": str(home.secrets / "airflow_passwords.json"),
             "simple_auth_manager_all_admins": "False",

@@ -14,7 +14,7 @@ from dataharbour.api.access import Caller, CallerDep, Right
 from dataharbour.api.answers import needs, problems
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.preconditions import tags
-from dataharbour.api.resources import ONE_OFF_DAG, dag_of, run_resource
+from dataharbour.api.resources import dag_of, run_resource
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.routes.starting import (
     NOT_STARTED,
@@ -29,7 +29,7 @@ from dataharbour.api.schemas.runs import RunResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, RunNotFound, Stale
 from dataharbour.jobs.ending import check_version
-from dataharbour.jobs.model import Detail, Run, State, request_of
+from dataharbour.jobs.model import ONE_OFF_DAG, Detail, Run, State, request_of
 from dataharbour.jobs.states import terminal
 
 IfMatch = Annotated[

@@ -16,7 +16,7 @@ from dataharbour.api.accept import REFUSALS
 from dataharbour.api.access import Caller, CallerDep, Right
 from dataharbour.api.airflow_rest import RefusedByAirflow
 from dataharbour.api.answers import needs, problems
-from dataharbour.api.resources import ONE_OFF_DAG, run_resource
+from dataharbour.api.resources import run_resource
 from dataharbour.api.routes.changing import version_of
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.routes.starting import (
@@ -28,7 +28,7 @@ from dataharbour.api.routes.starting import (
 from dataharbour.api.schemas.runs import RunList, RunResource
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import Conflict, IdempotencyConflict, LimitReached, RunNotFound, Stale
-from dataharbour.jobs.model import Detail, Run
+from dataharbour.jobs.model import ONE_OFF_DAG, Detail, Run
 from dataharbour.jobs.repairing import check_repairable
 
 HEARD_WITHIN_S = 3.0  # a run has ended about a second before Airflow's task

@@ -19,7 +19,7 @@ from dataharbour.api.answers import needs, problems
 from dataharbour.api.changes import RUN, server_stops, wait_for
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.problems import InvalidRequest
-from dataharbour.api.resources import ONE_OFF_DAG, run_resource
+from dataharbour.api.resources import run_resource
 from dataharbour.api.routes.jobs import visible_jobs
 from dataharbour.api.routes.starting import (
     NOT_STARTED,
@@ -42,7 +42,7 @@ from dataharbour.errors import (
     RunNotFound,
 )
 from dataharbour.jobs.conf import check_conf
-from dataharbour.jobs.model import Run, RunFilter, RunRequest, State
+from dataharbour.jobs.model import ONE_OFF_DAG, Run, RunFilter, RunRequest, State
 from dataharbour.jobs.notebooks import check_notebook
 from dataharbour.jobs.placeholders import resolve_args
 from dataharbour.jobs.states import terminal
