@@ -172,6 +172,7 @@ DENIED = [
     "spark.hadoop.fs.s3a.secret.key",
     "spark.hadoop.fs.s3a.aws.credentials.provider",
     "spark.eventLog.dir",
+    "spark.dataharbour.run",
     "spark.ui.filters",
     "spark.acls.enable",
     "spark.authenticate.secret",

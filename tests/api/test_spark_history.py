@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import httpx
 import pytest
 
@@ -13,16 +15,17 @@ POLICY = "default-src 'self'; script-src 'self' 'nonce-x'"
 
 
 @pytest.fixture
-def pages(server):
-    with SparkPages() as running:
-        server.cluster = ClusterEndpoint("spark://m:7077", (), history_url=running.url)
-        yield running
-
-
-@pytest.fixture
 def run_id(driver):
     driver.progress(application=MINE)
     return driver.run_id
+
+
+@pytest.fixture
+def pages(server, run_id):
+    with SparkPages() as running:
+        server.cluster = ClusterEndpoint("spark://m:7077", (), history_url=running.url)
+        running.runs = {MINE: run_id, OTHER: str(uuid4())}
+        yield running
 
 
 def keep_log(server, application: str) -> None:
@@ -97,6 +100,49 @@ def test_pages_of_other_applications_are_not_there(admin, pages, run_id, path):
     )
     assert admin.send(request).status_code == 404
     assert pages.asked == []
+
+
+PAGES_OF = ["history/{}/jobs/", "history/{}", "api/v1/applications/{}/jobs"]
+
+
+@pytest.mark.parametrize("page", PAGES_OF)
+def test_a_driver_that_names_the_application_of_another_run_opens_none_of_its_pages(
+    admin, pages, driver, page
+):
+    driver.progress(application=OTHER)
+    answer = admin.get(f"/api/v1/runs/{driver.run_id}/spark/{page.format(OTHER)}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "artifact-not-found")
+    assert pages.looked_at == [OTHER]
+    assert pages.asked == [], "nothing was read of it"
+
+
+@pytest.mark.parametrize("named", [None, "", "not a run"])
+def test_an_application_that_was_started_for_no_run_is_nobodys(admin, pages, run_id, named):
+    pages.runs[MINE] = named
+    answer = admin.get(f"/api/v1/runs/{run_id}/spark/history/{MINE}/jobs/")
+    assert answer.status_code == 404
+    assert pages.asked == []
+
+
+def test_pages_are_there_once_the_history_server_knows_the_application(admin, pages, run_id):
+    address = f"/api/v1/runs/{run_id}/spark/history/{MINE}/jobs/"
+    del pages.runs[MINE]
+    assert admin.get(address).status_code == 404
+    pages.runs[MINE] = run_id
+    assert admin.get(address).status_code == 200
+
+
+def test_what_is_shown_under_an_id_is_asked_anew_for_each_page(admin, pages, run_id):
+    """A job can write an event log that says the id of another's application."""
+    address = f"/api/v1/runs/{run_id}/spark/history/{MINE}/jobs/"
+    assert admin.get(address).status_code == 200
+    pages.runs[MINE] = str(uuid4())
+    assert admin.get(address).status_code == 404
+
+
+def test_what_the_pages_need_is_nobodys_and_read_at_once(admin, pages, run_id):
+    assert admin.get(f"/api/v1/runs/{run_id}/spark/static/webui.css").status_code == 200
+    assert pages.looked_at == []
 
 
 def test_what_a_driver_tells_as_its_id_opens_no_other_path(admin, pages, driver):

@@ -89,6 +89,7 @@ def test_the_history_server_knows_the_application_after_its_end(with_cluster, ru
         assert time.monotonic() < deadline, answer.body
         time.sleep(0.5)
     assert json.loads(answer.body)["id"] == application
+    assert history.run_of(application) == run["id"]
 
 
 def is_completed(answer: Answer) -> bool:

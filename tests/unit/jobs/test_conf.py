@@ -72,6 +72,7 @@ DANGEROUS = [
     "spark.hadoop.fs.s3a.secret.key",
     "spark.hadoop.fs.s3a.aws.credentials.provider",
     "spark.eventLog.dir",
+    "spark.dataharbour.run",
     "spark.ui.filters",
     "spark.authenticate.secret",
     "spark.redaction.regex",

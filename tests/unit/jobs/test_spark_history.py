@@ -9,7 +9,7 @@ import pytest
 
 from dataharbour.errors import ConfigError, Unavailable
 from dataharbour.jobs.backends.master import ClusterEndpoint
-from dataharbour.jobs.spark_history import SparkHistory
+from dataharbour.jobs.spark_history import Answer, SparkHistory
 from dataharbour.testing.spark_pages import SparkPages
 
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
@@ -35,6 +35,23 @@ def test_a_request_is_signed_for_a_minute_and_says_where_its_reader_is(pages):
     token = asked.headers["authorization"].removeprefix("Bearer ")
     claims = jwt.decode(token, b"k" * 32, ["HS256"], options={"verify_exp": False})
     assert claims["exp"] == 1_060
+
+
+def test_an_application_tells_for_which_run_it_was_started(pages):
+    pages.runs = {"local-1": "the-run", "local-2": None}
+    asked = history(pages.url)
+    assert [asked.run_of(f"local-{n}") for n in (1, 2, 3)] == ["the-run", None, None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"hello", b"[]", b"{}", b'{"sparkProperties": 7}', b'{"sparkProperties": [[1]]}',
+     b'{"sparkProperties": [["spark.dataharbour.run", ["x"]]]}'],
+)  # fmt: skip
+def test_what_is_no_environment_names_no_run(pages, monkeypatch, body):
+    asked = history(pages.url)
+    monkeypatch.setattr(asked, "get", lambda _: Answer(200, {}, body))
+    assert asked.run_of("local-1") is None
 
 
 def test_a_key_that_it_does_not_take_is_told(pages):

@@ -122,6 +122,7 @@ def test_the_request_names_the_master_where_spark_reads_it_and_no_secret_in_an_a
     assert conf["spark.executor.memory"] == "512m"
     assert conf["spark.sql.shuffle.partitions"] == "7"
     assert conf["spark.ui.enabled"] == "false"
+    assert conf["spark.dataharbour.run"] == str(RUN)
     assert not [key for key in conf if key.startswith("spark.driver.")]
     assert body["sparkProperties"]["spark.driver.memory"] == "1g"
     assert body["sparkProperties"]["spark.driver.cores"] == "1"

@@ -153,6 +153,7 @@ def test_local_hands_the_lakes_keys_to_its_spark_alone(context, tmp_path, monkey
     assert command[1:3] == ["--master", "local[2]"]
     assert command[command.index("--properties-file") + 1] == str(tmp_path / "defaults.conf")
     assert "spark.driver.memory=1g" in command
+    assert f"spark.dataharbour.run={context.grant.run_id}" in command
     assert not any("spark.driver.cores" in part for part in command)
     assert command[-2:] == ["--x", "a b"]
 

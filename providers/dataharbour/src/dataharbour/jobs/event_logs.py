@@ -2,6 +2,10 @@
 
 The logs of runs that are over lie in one folder (`Settings.event_logs`), where the history server
 reads them. Without that folder nobody shows them, and none are written.
+
+Which application is a run's is said twice: by its driver, which user code can speak for, and by the
+application, whose settings name the run that it was started for (`mark_of`). Code may name any
+application, and any run in an application of its own; it cannot make another's name its run.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+RUN = "spark.dataharbour.run"  # no job may set it: `conf` allows what it lists
 
 # Of a driver with executors of its own, and of one on a standalone cluster. What a driver says of
 # itself becomes part of paths.
@@ -31,8 +37,13 @@ def settings_of(folder: Path) -> dict[str, str]:
     }
 
 
+def mark_of(run_id: object) -> dict[str, str]:
+    """Spark's settings that say for which run an application was started."""
+    return {RUN: str(run_id)}
+
+
 def application_of(progress: Mapping[str, Any] | None) -> str | None:
-    """The id of the Spark application of an attempt, from what its driver told; or None."""
+    """The id that the driver of an attempt told of its Spark application; or None."""
     told = (progress or {}).get("application")
     return told if isinstance(told, str) and _APPLICATION.fullmatch(told) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from dataharbour.errors import ConfigError, Unavailable
 from dataharbour.jobs.backends.http import connection_to
 from dataharbour.jobs.backends.master import TOKEN_S, ClusterEndpoint, sign
+from dataharbour.jobs.event_logs import RUN
 
 TIMEOUT_S = 60.0  # the first look at an application reads its whole log
 _MAX_ANSWER = 64 * 1024 * 1024
@@ -86,6 +88,29 @@ class SparkHistory:
             raise Unavailable(f"The answer of {url} is too large to be shown.", "Ask for less.")
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, headers, body)
+
+    def run_of(self, application: str) -> str | None:
+        """The run for which an application was started, as its settings say; None: of none.
+
+        Asked anew each time: what the server shows under an id is what some log says, and a job
+        can write logs.
+
+        Args:
+            application: its id.
+
+        Raises:
+            ConfigError: the cluster has no history server.
+            Unavailable: it does not answer.
+        """
+        answer = self.get(f"api/v1/applications/{application}/environment")
+        if answer.status != 200:
+            return None
+        try:
+            settings = dict(json.loads(answer.body)["sparkProperties"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        run = settings.get(RUN)
+        return run if isinstance(run, str) else None
 
     def _headers(self, below: str) -> dict[str, str]:
         headers = {"X-Forwarded-Context": below} if below else {}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+
+from dataharbour.jobs.event_logs import mark_of
+
+_ENVIRONMENT = re.compile(r"/api/v1/applications/([^/]+)/environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +23,15 @@ class Asked:
 
 
 class SparkPages:
-    """Answers every request with `status`, `headers` and `body`, for the time of a `with`."""
+    """Answers every request with `status`, `headers` and `body`, for the time of a `with`.
+
+    But for the settings of applications, where it answers as Spark does: `runs` says which there
+    are, and for which run each was started, `looked_at` which were asked for.
+    """
 
     def __init__(self) -> None:
+        self.runs: dict[str, str | None] = {}
+        self.looked_at: list[str] = []
         self.status, self.body = 200, b"hello"
         self.headers: dict[str, str] = {}
         self.asked: list[Asked] = []
@@ -27,6 +39,9 @@ class SparkPages:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if found := _ENVIRONMENT.fullmatch(self.path):
+                    self._tell_environment(found[1])
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 pages.asked.append(Asked(self.path, headers))
                 self.send_response(pages.status)
@@ -34,6 +49,17 @@ class SparkPages:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(pages.body)
+
+            def _tell_environment(self, application: str) -> None:
+                pages.looked_at.append(application)
+                self.send_response(200 if application in pages.runs else 404)
+                self.end_headers()
+                if application in pages.runs:
+                    run = pages.runs[application]
+                    mark = {} if run is None else mark_of(run)
+                    settings = {"spark.app.id": application, **mark}
+                    document = {"sparkProperties": [list(pair) for pair in settings.items()]}
+                    self.wfile.write(json.dumps(document).encode())
 
             def log_message(self, *_: object) -> None:
                 pass

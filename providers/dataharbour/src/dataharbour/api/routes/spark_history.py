@@ -1,9 +1,11 @@
 """Spark's own pages of a run's application, after its end: from the history server, for people.
 
 A browser cannot sign requests, so it reads the pages here: of the run's own applications, if its
-user may read what the run wrote. What the pages show was written by the job; the history server
-tells browsers to run no script but its own (Content-Security-Policy), and what comes without that
-word runs none.
+user may read what the run wrote. An application is the run's if a driver of the run told its id and
+its settings name the run: what user code tells may be wrong, the settings of others it cannot set.
+
+What the pages show was written by the job; the history server tells browsers to run no script but
+its own (Content-Security-Policy), and what comes without that word runs none.
 """
 
 from __future__ import annotations
@@ -53,14 +55,14 @@ def read_spark_history(
     """A page of the history server, if it is about an application of this run."""
     run = visible_run(services, caller, run_id, wanted=Right.READ_OUTPUT)
     if not _is_shown(services, run, path):
-        raise ArtifactNotFound(
-            f"The run {run.id} has no Spark application at this address.",
-            f"GET runs/{run.id}/attempts tells the `history_url` of those that have one.",
-        )
+        raise _nowhere(run)
     query = quote(request.scope["query_string"], safe="%=&+,;:@/?!$'()*~")
     pages = pages_address(run, request)
     try:
         history = SparkHistory(services.cluster())
+        page = _PAGE.fullmatch(path)
+        if page is not None and history.run_of(page["id"]) != str(run.id):
+            raise _nowhere(run)
         answer = history.get(f"{quote(path)}?{query}" if query else quote(path), below=pages)
     except ConfigError as error:
         raise NotConfigured(error.problem, error.remedy) from error
@@ -79,6 +81,13 @@ def _is_shown(services: Services, run: Run, path: str) -> bool:
     return page is not None and page["id"] in {
         application_of(attempt.progress) for attempt in services.runs.attempts(run.id)
     }
+
+
+def _nowhere(run: Run) -> ArtifactNotFound:
+    return ArtifactNotFound(
+        f"The run {run.id} has no Spark application at this address.",
+        f"GET runs/{run.id}/attempts tells the `history_url` of those that have one.",
+    )
 
 
 def _headers(answer: Answer, pages: str) -> dict[str, str]:

@@ -121,6 +121,7 @@ def _options(context: LaunchContext, folder: Path, archive_flags: str) -> Iterat
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.warehouse.dir": folder_address(folder / "work" / "warehouse"),
+        **event_logs.mark_of(context.grant.run_id),
     }
     wanted: Mapping[str, str] = {k: v for k, v in conf.items() if k != _CORES}
     for key, value in {**wanted, **ours}.items():

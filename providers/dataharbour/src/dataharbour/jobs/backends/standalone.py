@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dataharbour.errors import Unavailable
+from dataharbour.jobs import event_logs
 from dataharbour.jobs.backends.carry import packed
 from dataharbour.jobs.backends.launch import LaunchContext, NotSubmitted, StartedDriver
 from dataharbour.jobs.backends.master import ClusterEndpoint, Master, Unanswered
@@ -127,7 +128,7 @@ def submission(context: LaunchContext, endpoint: ClusterEndpoint) -> dict[str, A
         "clientSparkVersion": _VERSION,
         "appResource": "",
         "mainClass": "org.apache.spark.deploy.SparkSubmit",
-        "appArgs": [*_options(endpoint, name, conf), entry],
+        "appArgs": [*_options(context, endpoint, conf), entry],
         "environmentVariables": {
             **packed(context, environment={"HARBOUR_SERVICE": "application"}, unset=_UNSET,
                      app_prefix="app-"),
@@ -144,14 +145,18 @@ def submission(context: LaunchContext, endpoint: ClusterEndpoint) -> dict[str, A
     }  # fmt: skip
 
 
-def _options(endpoint: ClusterEndpoint, name: str, conf: Mapping[str, str]) -> Iterator[str]:
-    yield from ("--master", endpoint.master, "--deploy-mode", "client", "--name", name)
+def _options(
+    context: LaunchContext, endpoint: ClusterEndpoint, conf: Mapping[str, str]
+) -> Iterator[str]:
+    yield from ("--master", endpoint.master, "--deploy-mode", "client")
+    yield from ("--name", context.application_name)
     wanted = {k: v for k, v in conf.items() if k not in (*_OF_THE_DRIVER, _INSTANCES)}
     ours = {
         # A standalone cluster counts cores, and gives an application all that are free.
         "spark.cores.max": conf.get("spark.cores.max")
         or str(int(conf["spark.executor.cores"]) * int(conf.get(_INSTANCES, "1"))),
         "spark.ui.enabled": "false",  # it would be open to everybody on the worker's network
+        **event_logs.mark_of(context.grant.run_id),
     }
     for key, value in {**wanted, **ours}.items():
         yield from ("--conf", f"{key}={value}")
