@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from dataharbour.jobs.applications import resolve_application
+from dataharbour.jobs.backends import start
 from dataharbour.jobs.backends.connect import ConnectBackend
 from dataharbour.jobs.backends.launch import ConnectEndpoint, LakeEndpoint, LaunchContext
 from dataharbour.jobs.driver.handover import waiting
@@ -41,7 +42,7 @@ class Place:
 
     def ready(self) -> subprocess.Popen[bytes]:
         """A driver that waits."""
-        before = {pid for pid, _ in waiting(self.posts)}
+        before = {each.pid for each in waiting(self.posts)}
         driver = subprocess.Popen(
             [sys.executable, "-m", "dataharbour.jobs.driver.standby", str(self.posts)],
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
@@ -49,7 +50,7 @@ class Place:
             start_new_session=True,
         )
         self.started.append(driver)
-        until(lambda: {pid for pid, _ in waiting(self.posts)} - before, 60)
+        until(lambda: {each.pid for each in waiting(self.posts)} - before, 60)
         return driver
 
     def submit(self, source: str) -> tuple[LaunchContext, str]:
@@ -134,7 +135,7 @@ def test_one_that_waits_takes_the_attempt(place):
     assert loaded == ["grpc", "pandas"], "Spark's client is there, and nothing of ours"
     assert driver.wait(20) == 0
     assert (folder / "supervisor.log").exists()
-    assert not (folder / "spec.json").exists()
+    assert [file.name for file in folder.glob("*.json")] == ["supervisor.json"], "no spec is left"
     assert place.backend.ui_url(external_id) == "http://pages"
 
 
@@ -206,6 +207,25 @@ def test_one_that_hangs_is_passed_over(place):
         assert state.observed is Detail.SUCCEEDED
     finally:
         driver.send_signal(signal.SIGCONT)
-    # It wakes up, finds the spec taken, and waits on or is of use for the next.
+    # It wakes up, finds nothing to take, and waits on or is of use for the next.
     context, external_id = place.submit("print('next')")
     assert place.store.wait(context.grant.run_id, timeout_s=30).observed is Detail.SUCCEEDED
+
+
+def test_one_that_wakes_up_before_another_has_started_takes_nothing(place, monkeypatch):
+    driver = place.ready()
+    driver.send_signal(signal.SIGSTOP)
+    spawn = start._spawn
+
+    def slowly(argv, *rest):
+        driver.send_signal(signal.SIGCONT)
+        time.sleep(1)  # it has looked for the spec by now
+        return spawn(argv, *rest)
+
+    monkeypatch.setattr(start, "_spawn", slowly)
+    context, external_id = place.submit(TELL)
+    assert place.store.wait(context.grant.run_id, timeout_s=30).observed is Detail.SUCCEEDED
+    record = place.home / "runs" / str(context.grant.attempt_id) / "supervisor.json"
+    assert json.loads(record.read_text())["pid"] == pid_of(external_id)
+    assert driver.poll() is None
+    assert [each.pid for each in waiting(place.posts)] == [driver.pid], "it waits for the next"

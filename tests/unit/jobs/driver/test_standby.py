@@ -41,7 +41,8 @@ def visited(folder: Path, file: Path):
     code = (
         "import sys; from pathlib import Path\n"
         "from dataharbour.jobs.driver.handover import hand_over\n"
-        "print(hand_over(Path(sys.argv[1]), Path(sys.argv[2])))"
+        "taker = hand_over(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print(taker and taker.pid)"
     )
     visitor = subprocess.Popen(
         [sys.executable, "-c", code, folder, file], stdout=subprocess.PIPE, text=True
@@ -51,33 +52,72 @@ def visited(folder: Path, file: Path):
     visitor.communicate()
 
 
-def test_a_spec_is_handed_to_one_that_waits(tmp_path):
-    post, taken = Post(tmp_path / "posts"), []
-    with visited(tmp_path / "posts", tmp_path / "spec.json") as heard:
-        assert post.answer(lambda file: taken.append(file) is None)
+@pytest.fixture
+def spec_file(tmp_path) -> Path:
+    file = tmp_path / "spec.json"
+    file.write_text("{}")
+    return file
+
+
+def take(file: Path) -> bool:
+    file.unlink()
+    return True
+
+
+def test_a_spec_is_handed_to_one_that_waits(tmp_path, spec_file):
+    post = Post(tmp_path / "posts")
+    with visited(tmp_path / "posts", spec_file) as heard:
+        assert post.answer(take)
         assert heard() == str(os.getpid())
-    assert taken == [tmp_path / "spec.json"]
+    assert not list(tmp_path.glob("spec*"))
     assert waiting(tmp_path / "posts") == [], "it is found no more"
 
 
-def test_one_that_does_not_fit_says_so_and_waits_on(tmp_path):
+def test_so_it_is_where_the_path_is_longer_than_an_address(tmp_path, spec_file):
+    posts = tmp_path / ("long" * 50) / "posts"
+    posts.parent.mkdir()
+    post = Post(posts)
+    with visited(posts, spec_file) as heard:
+        assert post.answer(take)
+        assert heard() == str(os.getpid())
+
+
+def test_one_that_does_not_fit_says_so_and_waits_on(tmp_path, spec_file):
     post = Post(tmp_path / "posts")
-    with visited(tmp_path / "posts", tmp_path / "spec.json") as heard:
+    with visited(tmp_path / "posts", spec_file) as heard:
         assert not post.answer(lambda _: False)
         assert heard() == "None"
-    assert [pid for pid, _ in waiting(tmp_path / "posts")] == [os.getpid()]
+    assert list(tmp_path.glob("spec*")) == [spec_file]
+    assert [each.pid for each in waiting(tmp_path / "posts")] == [os.getpid()]
     post.close()
 
 
-def test_where_nobody_waits_nobody_takes_it(tmp_path):
-    assert hand_over(tmp_path / "nothing", tmp_path / "spec.json") is None
+def test_where_nobody_waits_nobody_takes_it(tmp_path, spec_file):
+    assert hand_over(tmp_path / "nothing", spec_file) is None
+    assert spec_file.exists()
 
 
-def test_one_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+def test_one_that_hangs_is_not_waited_for_and_finds_nothing_later(tmp_path, spec_file, monkeypatch):
     monkeypatch.setattr(handover, "_ANSWER_WITHIN_S", 0.1)
     post, began = Post(tmp_path / "posts"), time.monotonic()
-    assert hand_over(tmp_path / "posts", tmp_path / "spec.json") is None
+    assert hand_over(tmp_path / "posts", spec_file) is None
     assert time.monotonic() - began < 5
+    asked: list[Path] = []
+    assert not post.answer(lambda file: asked.append(file) is not None)
+    assert spec_file.exists()
+    assert asked
+    assert not asked[0].exists()
+    post.close()
+
+
+def test_who_has_taken_it_is_known_without_an_answer(tmp_path, spec_file):
+    """It was taken just in time, and the word of it came too late, or never."""
+    post = Post(tmp_path / "posts")
+    with visited(tmp_path / "posts", spec_file) as heard:
+        channel, _ = post._socket.accept()
+        with channel, channel.makefile("rb") as text:
+            Path(os.fsdecode(text.readline().rstrip(b"\n"))).unlink()
+        assert heard() == str(os.getpid())
     post.close()
 
 

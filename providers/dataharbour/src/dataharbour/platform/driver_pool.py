@@ -46,7 +46,7 @@ class DriverPool:
     def tend(self) -> None:
         """Start one that is missing."""
         now = self._clock()
-        there = {pid for pid, _ in waiting(self._home.driver_posts)}
+        there = {each.pid for each in waiting(self._home.driver_posts)}
         for driver in [driver for driver in self._ours if driver.poll() is not None]:
             self._ours.remove(driver)
             if driver.pid not in self._came:  # it never came to wait: its log says why

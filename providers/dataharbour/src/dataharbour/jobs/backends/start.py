@@ -142,9 +142,9 @@ def start_driver(
     spec.write(path)
     marks = marks_of(context, "driver")
     if session is not None:  # only such drivers are kept ready
-        pid = hand_over(context.settings.home / "run" / "drivers", path)
-        if pid is not None:
-            return f"{socket.gethostname()}:{pid}:{start_ticks(pid)}"
+        taker = hand_over(context.settings.home / "run" / "drivers", path)
+        if taker is not None:
+            return f"{socket.gethostname()}:{taker.pid}:{taker.ticks}"
     try:
         pid = _spawn([sys.executable, "-m", "dataharbour.jobs.driver", str(path)], folder, marks)
     except OSError:
