@@ -14,7 +14,7 @@ NOTEBOOK = b'{"cells": []}'
 
 @pytest.fixture
 def attempts(server):
-    """A run of a notebook with two attempts: its id and their folders."""
+    """A run of a notebook with two attempts: its id and the folders of their artifacts."""
     runs, now = server.services.runs, server.services.now
     run = runs.open_run(
         RunRequest(application="report.ipynb"),
@@ -28,9 +28,8 @@ def attempts(server):
     folders = []
     for _ in range(2):
         grant = runs.start_attempt(run.id, backend="connect", now=now())
-        folder = server.services.settings.home / "runs" / str(grant.attempt_id)
-        folder.mkdir(parents=True)
-        folders.append(folder)
+        folders.append(server.services.settings.artifacts / str(grant.attempt_id))
+        folders[-1].mkdir(parents=True)
         runs.give_up(run.id, now=now())
         runs.finish(run.id, detail=Detail.RETRY_WAIT, now=now())
     return str(run.id), folders
@@ -58,7 +57,6 @@ def test_a_file_of_any_bytes_is_served_as_it_is(admin, attempts):
     run_id, (first, _) = attempts
     content = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
     artifacts.write(first, "chart.png", content)
-    artifacts.clean(first, ["k3y of the lake"])
     answer = admin.get(f"/api/v1/runs/{run_id}/artifacts/chart.png")
     assert answer.content == content
     assert answer.headers["content-length"] == str(len(content))
@@ -86,8 +84,8 @@ def test_a_browser_stores_it_and_runs_nothing_of_it(admin, attempts):
 def test_what_is_no_artifact_is_404(admin, attempts, name):
     run_id, (first, _) = attempts
     artifacts.write(first, "notebook.ipynb", NOTEBOOK)
-    (first / "spec.json").write_text("secret")
-    (first / "artifacts" / "link").symlink_to(first / "spec.json")
+    (first.parent / "spec.json").write_text("secret")
+    (first / "link").symlink_to(first.parent / "spec.json")
     answer = admin.get(f"/api/v1/runs/{run_id}/artifacts/{name}")
     assert answer.status_code in (404, 422)
     assert "secret" not in answer.text
@@ -98,6 +96,17 @@ def test_an_attempt_that_is_not_there_has_none(admin, attempts):
     artifacts.write(first, "notebook.ipynb", NOTEBOOK)
     answer = admin.get(f"/api/v1/runs/{run_id}/artifacts/notebook.ipynb?attempt=7")
     assert (answer.status_code, answer.json()["code"]) == (404, "artifact-not-found")
+    assert answer.json()["remedy"].endswith("They stay for 60 days after the run's end.")
+
+
+def test_what_an_application_leaves_is_shown_only_once_it_is_cleaned(server, admin, attempts):
+    run_id, (first, _) = attempts
+    left = server.services.settings.runs / first.name / artifacts.FOLDER
+    left.parent.mkdir(parents=True)
+    artifacts.write(left, "notebook.ipynb", b"with a secret")
+    assert admin.get(f"/api/v1/runs/{run_id}/artifacts").json()["items"] == []
+    answer = admin.get(f"/api/v1/runs/{run_id}/artifacts/notebook.ipynb")
+    assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("path", ["artifacts", "artifacts/notebook.ipynb"])

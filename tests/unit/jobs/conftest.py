@@ -58,6 +58,7 @@ class Driver:
     process: subprocess.Popen[bytes]
     grant: AttemptGrant
     folder: Path
+    artifacts: Path
     store: RunStore
 
     def end(self, timeout_s: float = 20) -> AttemptState:
@@ -101,6 +102,7 @@ def launch(
         application.write_text(textwrap.dedent(source))
         folder = tmp_path / f"{grant.attempt_id}-{len(drivers)}"
         (folder / "work").mkdir(parents=True)
+        artifacts = tmp_path / "artifacts" / folder.name
         sha256 = sha256 or hashlib.sha256(application.read_bytes()).hexdigest()
         values = {
             "conninfo": driver_database,
@@ -108,6 +110,7 @@ def launch(
             "attempt_id": str(grant.attempt_id),
             "token": grant.token,
             "folder": str(folder),
+            "artifacts": str(artifacts),
             "command": [sys.executable, str(CHILD), str(folder), sha256, str(application), *args],
             "environment": {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"},
         }
@@ -126,7 +129,7 @@ def launch(
                 stderr=log,
                 start_new_session=True,
             )
-        driver = Driver(process, grant, folder, store)
+        driver = Driver(process, grant, folder, artifacts, store)
         drivers.append(driver)
         return driver
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from dataharbour.jobs.backends.start import driver_is_alive
+from dataharbour.jobs.driver import artifacts
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.folders import KEPT_FOR, remove_old_folders
 from dataharbour.jobs.model import RunRequest
+from dataharbour.settings import Settings
 from dataharbour.testing.fixtures import Installation, installation
 from dataharbour.testing.runs import CALLER, carry_out, site_of
 
@@ -50,8 +53,12 @@ def change(installation: Installation, statement: str, values: list[object] | No
         assert connection.execute(statement, values).rowcount == 1
 
 
+def settings_of(installation: Installation, **changed: int) -> Settings:
+    return replace(site_of(installation).settings, **changed)
+
+
 def look(installation: Installation, runs: Path) -> int:
-    return remove_old_folders(installation.store(), runs, now=NOW)
+    return remove_old_folders(installation.store(), settings_of(installation), now=NOW)
 
 
 def test_the_folder_of_a_run_that_ended_long_ago_is_removed(installation, runs, ended):
@@ -59,14 +66,37 @@ def test_the_folder_of_a_run_that_ended_long_ago_is_removed(installation, runs, 
     assert list(runs.iterdir()) == []
 
 
-def test_what_people_are_offered_of_it_stays(installation, runs, ended):
-    (ended / "artifacts").mkdir()
-    (ended / "artifacts" / "executed.ipynb").write_text("{}")
-    os.utime(ended, (LONG_AGO.timestamp(),) * 2)
+@pytest.fixture
+def offered(ended: Path) -> Path:
+    """Its artifacts, as old as its folder."""
+    folder = ended.parents[1] / "artifacts" / ended.name
+    folder.parent.mkdir()
+    artifacts.write(folder, "notebook.ipynb", b"{}")
+    os.utime(folder, (LONG_AGO.timestamp(),) * 2)
+    return folder
+
+
+def test_what_people_are_offered_of_it_stays(installation, runs, ended, offered):
     assert look(installation, runs) == 1
-    assert [path.name for path in ended.rglob("*")] == ["artifacts", "executed.ipynb"]
-    os.utime(ended, (LONG_AGO.timestamp(),) * 2)
+    assert not ended.exists()
+    assert artifacts.read(offered, "notebook.ipynb") == b"{}"
     assert look(installation, runs) == 0, "there is nothing more to do"
+
+
+@pytest.mark.parametrize(
+    ("days", "stays"), [(0, True), (60, True), (8, True), (7, False), (999_999_999, True)]
+)
+def test_that_stays_as_long_as_the_setting_says(installation, offered, days, stays):
+    settings = settings_of(installation, artifacts_days=days)
+    remove_old_folders(installation.store(), settings, now=NOW)
+    assert offered.exists() is stays
+
+
+def test_artifacts_of_a_run_that_has_not_ended_stay(installation, offered):
+    change(installation, "update run set ended_at = null")
+    settings = settings_of(installation, artifacts_days=1)
+    remove_old_folders(installation.store(), settings, now=NOW)
+    assert offered.exists()
 
 
 @pytest.mark.parametrize(

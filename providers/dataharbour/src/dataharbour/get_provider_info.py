@@ -179,6 +179,9 @@ _OPTIONS = {
         "How many runs of one user may be open when they ask the API for another; "
         "0: any number; none: 200.",
     ),
+    "artifacts_days": _option(
+        "How many days the artifacts of a run stay after its end; 0: for ever; none: 60.",
+    ),
     "notebooks": _option(
         "The folder below which notebooks may lie that run as jobs; none: there are none.",
     ),

@@ -33,6 +33,7 @@ class Settings:
             ask the API for another; 0: any number.
         max_streams_per_user: how many event streams and waiting requests of one user
             one process of the API keeps open; 0: any number.
+        artifacts_days: how many days the artifacts of a run stay after its end; 0: for ever.
         notebooks: the folder below which notebooks may lie that are run as jobs, or None.
         notebooks_url: where JupyterLab is; None where it is switched off.
     """
@@ -46,6 +47,7 @@ class Settings:
     driver_dsn_file: Path
     max_active_runs_per_user: int = 200
     max_streams_per_user: int = 100
+    artifacts_days: int = 60
     notebooks: Path | None = None
     notebooks_url: str | None = None
 
@@ -53,6 +55,16 @@ class Settings:
     def stored_jobs(self) -> Path:
         """Mirror of the jobs that were stored over REST; hand-made job files may lie beside."""
         return self.home / "jobs"
+
+    @property
+    def runs(self) -> Path:
+        """One folder for each attempt whose driver was started on this machine."""
+        return self.home / "runs"
+
+    @property
+    def artifacts(self) -> Path:
+        """What attempts have left for people, without secrets; one folder each."""
+        return self.home / "artifacts"
 
     @property
     def event_logs(self) -> Path:
@@ -87,6 +99,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         driver_dsn_file=Path(options.get("driver_dsn_file") or home / "secrets" / "driver.dsn"),
         max_active_runs_per_user=_count(options, "max_active_runs_per_user", 200),
         max_streams_per_user=_count(options, "max_streams_per_user", 100),
+        artifacts_days=_count(options, "artifacts_days", 60),
         notebooks=Path(notebooks).expanduser() if notebooks else None,
         notebooks_url=options.get("notebooks_url") or None,
     )

@@ -41,7 +41,7 @@ def run_notebook(launch, tmp_path):
 
 
 def kept(driver) -> bytes:
-    content = artifacts.read(driver.folder, "notebook.ipynb")
+    content = artifacts.read(driver.artifacts, "notebook.ipynb")
     assert content is not None, list(driver.folder.iterdir())
     return content
 
@@ -154,7 +154,7 @@ def test_a_notebook_that_was_changed_after_the_submission_is_not_run(run_noteboo
     driver = run_notebook(notebook("print('never')"), sha256="0" * 64)
     assert driver.end().failure.failure_class is FailureClass.CONFIG
     assert driver.lines() == []
-    assert artifacts.listed(driver.folder) == []
+    assert artifacts.listed(driver.artifacts) == []
 
 
 def test_a_timeout_interrupts_the_cell_and_keeps_what_was_done(run_notebook):
@@ -173,7 +173,7 @@ def test_a_killed_driver_takes_its_kernel_along_and_the_notebook_stays(run_noteb
     driver = run_notebook(notebook("print('first')", SLEEPS))
     kernel = kernel_of(driver)
     child = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
-    until(lambda: b"running" in kept(driver))
+    until(lambda: b"running" in (artifacts.read(driver.artifacts, "notebook.ipynb") or b""))
     os.kill(driver.process.pid if whom == "supervisor" else child, signal.SIGKILL)
     until(lambda: is_gone(kernel))
     assert printed(kept(driver)).startswith("first\n")
@@ -203,11 +203,13 @@ def test_secrets_are_in_no_output_that_is_kept(run_notebook):
 
 
 def test_outputs_beyond_the_limit_are_left_out_and_the_run_goes_on(tmp_path, capsys):
-    run = _Run("report.ipynb", b"", Control(str(tmp_path / "control")), tmp_path)
+    attempt = tmp_path / "attempt"
+    attempt.mkdir()
+    run = _Run("report.ipynb", b"", Control(str(tmp_path / "control")), attempt)
     run.write("small", "")
     for _ in range(2):
         run.write("x" * (artifacts.MAX_BYTES + 1), "")
-    assert artifacts.read(tmp_path, "notebook.ipynb") == b"small"
+    assert artifacts.read(attempt / artifacts.FOLDER, "notebook.ipynb") == b"small"
     said = "The outputs are over 32 MiB: the notebook is kept as it was before them.\n"
     assert capsys.readouterr().err == said
 

@@ -1,8 +1,8 @@
-"""Remove what old attempts have left on this machine: their folders, ``runs/<attempt>``.
+"""Remove what old attempts have left on this machine: ``runs/<attempt>``, ``artifacts/<attempt>``.
 
-In such a folder are the supervisor's and the driver's log (the database has the latter, too),
-what the application left in its working folder (a warehouse, files of its own), and `artifacts`.
-Those are offered with the run, so they stay as long as it does; all else goes.
+In the first are the supervisor's and the driver's log (the database has the latter, too) and what
+the application left in its working folder (a warehouse, files of its own). In the second is what
+people are offered with the run.
 """
 
 from __future__ import annotations
@@ -17,26 +17,33 @@ from pathlib import Path
 from uuid import UUID
 
 from dataharbour.jobs.backends.start import driver_is_alive
-from dataharbour.jobs.driver.artifacts import FOLDER as ARTIFACTS
 from dataharbour.jobs.store import RunStore
+from dataharbour.settings import Settings
 
 KEPT_FOR = timedelta(days=7)  # a failure of Friday is still looked into on the next one
+_FOR_EVER = timedelta(days=36_500)
 
 log = logging.getLogger(__name__)
 
 
-def remove_old_folders(store: RunStore, runs: Path, *, now: datetime) -> int:
-    """Remove the folders of attempts whose runs ended long ago; the number of them.
+def remove_old_folders(store: RunStore, settings: Settings, *, now: datetime) -> int:
+    """Remove the folders of attempts whose runs ended long ago; how many of ``runs`` there were.
 
     One in which a process still works stays, whatever the database says of its run.
 
     Args:
         store: says how the attempts' runs are.
-        runs: where the folders are.
+        settings: where the folders are, and how long artifacts stay.
         now: aware UTC.
     """
-    before = now - KEPT_FOR
-    old = dict(_old(runs, before=before))
+    if settings.artifacts_days:
+        stays = min(timedelta(days=settings.artifacts_days), _FOR_EVER)
+        _remove_old(store, settings.artifacts, before=now - stays)
+    return _remove_old(store, settings.runs, before=now - KEPT_FOR)
+
+
+def _remove_old(store: RunStore, place: Path, *, before: datetime) -> int:
+    old = dict(_old(place, before=before))
     over = store.long_over(list(old), before=before) if old else {}
     in_use = set(_folders_in_use()) if over else set()
     removed = 0
@@ -48,15 +55,14 @@ def remove_old_folders(store: RunStore, runs: Path, *, now: datetime) -> int:
     return removed
 
 
-def _old(runs: Path, *, before: datetime) -> Iterator[tuple[UUID, Path]]:
-    """Folders of attempts that were made before a moment, and hold more than artifacts."""
-    with suppress(FileNotFoundError), os.scandir(runs) as entries:
+def _old(place: Path, *, before: datetime) -> Iterator[tuple[UUID, Path]]:
+    """Folders of attempts that were made before a moment."""
+    with suppress(FileNotFoundError), os.scandir(place) as entries:
         for entry in entries:
             with suppress(ValueError, OSError):  # not ours, or just gone
                 attempt_id = UUID(entry.name)
                 is_old = entry.stat(follow_symlinks=False).st_mtime < before.timestamp()
-                is_folder = entry.is_dir(follow_symlinks=False)
-                if is_old and is_folder and os.listdir(entry) != [ARTIFACTS]:
+                if is_old and entry.is_dir(follow_symlinks=False):
                     yield attempt_id, Path(entry.path)
 
 
@@ -72,15 +78,7 @@ def _folders_in_use() -> Iterator[Path]:
 def _remove(folder: Path) -> bool:
     """Whether that could be done."""
     try:
-        for path in folder.iterdir():
-            if path.name == ARTIFACTS:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        if not (folder / ARTIFACTS).exists():
-            folder.rmdir()
+        shutil.rmtree(folder)
     except OSError as error:
         log.warning("%s cannot be removed: %s", error.filename or folder, error.strerror)
         return False

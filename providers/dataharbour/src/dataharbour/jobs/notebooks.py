@@ -14,7 +14,6 @@ from typing import Any
 from dataharbour.errors import ConfigError
 
 SUFFIX = ".ipynb"
-ARTIFACT = "notebook.ipynb"  # the executed notebook
 BACKENDS = ("connect", "local")  # where the kernel and its driver share a machine
 
 

@@ -42,8 +42,8 @@ class ReconcileRunsOperator(BaseOperator):
             mended = DataHarbourDatabaseHook().definition_store(stored_jobs).repair()
             if mended:
                 self.log.warning("mend: %s", ", ".join(mended))
-            runs, now = site.settings.home / "runs", site.clock()
-            if removed := remove_old_folders(site.store, runs, now=now):
+            now = site.clock()
+            if removed := remove_old_folders(site.store, site.settings, now=now):
                 self.log.info("Removed the folders of %d attempts", removed)
             if removed := remove_left_staging(site.store, site.lake, now=now):
                 self.log.info("Removed what %d attempts had staged", removed)

@@ -18,7 +18,8 @@ from dataharbour.platform.plan import Plan
 from dataharbour.platform.services import Platform, owner_of
 from dataharbour.platform.spark import SparkFiles
 
-_PRIVATE = ("logs", "run", "secrets", "config", "airflow", "runs", "notebooks", "jobs")
+_PRIVATE = ("logs", "run", "secrets", "config", "airflow", "runs", "artifacts", "notebooks",
+            "jobs")  # fmt: skip
 
 
 def open_home(

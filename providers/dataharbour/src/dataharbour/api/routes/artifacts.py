@@ -81,13 +81,15 @@ def get_artifact(
             headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
             media_type = _NOTEBOOK if is_notebook(name) else _ANYTHING
             return Response(content, media_type=media_type, headers=headers)
+    days = services.settings.artifacts_days
+    stay = f" They stay for {days} days after the run's end." if days else ""
     raise ArtifactNotFound(
         f"The run {run.id} has no artifact {name[:60]!r}.",
-        f"List them: GET runs/{run.id}/artifacts.",
+        f"List them: GET runs/{run.id}/artifacts.{stay}",
     )
 
 
 def _folders(services: Services, run: Run) -> Iterator[tuple[int, Path]]:
     """Number and folder of each attempt, the newest first."""
     for attempt in reversed(services.runs.attempts(run.id)):
-        yield attempt.number, services.settings.home / "runs" / str(attempt.attempt_id)
+        yield attempt.number, services.settings.artifacts / str(attempt.attempt_id)

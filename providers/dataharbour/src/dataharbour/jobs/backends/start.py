@@ -52,7 +52,7 @@ def child_arguments(context: LaunchContext, folder: Path) -> list[str]:
 
 def attempt_folder(context: LaunchContext) -> Path:
     """Where an attempt keeps its log and its working folder."""
-    return context.settings.home / "runs" / str(context.grant.attempt_id)
+    return context.settings.runs / str(context.grant.attempt_id)
 
 
 def own_event_logs(folder: Path) -> Path:
@@ -137,6 +137,7 @@ def start_driver(
         session=session,
         afterwards=list(afterwards),
         event_logs="" if event_logs is None else str(event_logs),
+        artifacts=str(context.settings.artifacts / str(context.grant.attempt_id)),
     )
     path = folder / "spec.json"
     spec.write(path)

@@ -1,68 +1,77 @@
-"""Files that an attempt leaves for people: in its folder, beside what its application works with.
+"""Files that an attempt leaves for people, in one flat folder.
 
-The child writes them, the supervisor takes out the secrets, the API reads them; so the standard
-library only. An application may write there what it likes: links are never followed, and what is
-not a plain file, or too large, is not there.
+The application leaves them in the attempt's own folder; cleaned copies of them are collected
+(`collection`) in another, and only those are shown. The standard library only. An application may
+write there what it likes: links are never followed, and what is not a plain file, or too large,
+is not there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataharbour.jobs.driver.lines import Cleaner
-
-FOLDER = "artifacts"
+FOLDER = "artifacts"  # in an attempt's folder: where its application leaves them
+NOTEBOOK = "notebook.ipynb"  # the executed notebook; the driver replaces it as a whole
 MAX_BYTES = 32 * 1024 * 1024
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file; `modified_at` is Unix time."""
+    """One file; `modified_at` is Unix time. A file that was replaced has another `inode`."""
 
     name: str
     size_bytes: int
     modified_at: float
+    inode: int = 0
 
 
-def listed(attempt: Path) -> list[Artifact]:
-    """What the attempt in that folder has left, by name."""
-    found = []
-    with _folder(attempt) as folder:
-        for name in sorted(os.listdir(folder)) if folder >= 0 else ():
-            with _plain_file(folder, name) as file:
-                if file >= 0:
-                    status = os.fstat(file)
-                    found.append(Artifact(name, status.st_size, status.st_mtime))
-    return found
+def listed(place: Path) -> list[Artifact]:
+    """What is in the folder, by name."""
+    with _opened(place, _FOLDER_FLAGS) as folder:
+        names = sorted(os.listdir(folder)) if folder >= 0 else []
+        return [found for name in names if (found := _look(folder, name)) is not None]
 
 
-def read(attempt: Path, name: str) -> bytes | None:
+def look(place: Path, name: str) -> Artifact | None:
+    """One of them, as it is now."""
+    with _opened(place, _FOLDER_FLAGS) as folder:
+        return None if folder < 0 else _look(folder, name)
+
+
+def read(place: Path, name: str) -> bytes | None:
     """The content of one, or None."""
-    with _folder(attempt) as folder:
+    with _opened(place, _FOLDER_FLAGS) as folder:
         if folder < 0:
             return None
         with _plain_file(folder, name) as file:
             return None if file < 0 else _content(file)
 
 
-def write(attempt: Path, name: str, data: bytes) -> None:
+def others(place: Path) -> list[str]:
+    """Names of what else is in the folder, and is not shown."""
+    with _opened(place, _FOLDER_FLAGS) as folder:
+        names = sorted(os.listdir(folder)) if folder >= 0 else []
+        return [name for name in names if name[0] != "." and _look(folder, name) is None]
+
+
+def write(place: Path, name: str, data: bytes) -> None:
     """Replace one, never half-written.
 
     Raises:
         OSError: it cannot be written.
     """
-    (attempt / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    with _folder(attempt) as folder:
+    place.mkdir(mode=0o700, exist_ok=True)
+    with _opened(place, _FOLDER_FLAGS) as folder:
         if folder < 0:
-            raise NotADirectoryError(FOLDER)
+            raise NotADirectoryError(place)
         draft = f".{name}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(draft, flags, 0o600, dir_fd=folder), "wb") as file:
@@ -70,48 +79,23 @@ def write(attempt: Path, name: str, data: bytes) -> None:
         os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def clean(attempt: Path, secrets: Iterable[str]) -> None:
-    """Take `secrets` out of all of them; every other byte stays.
+def remove(place: Path, name: str) -> None:
+    """Remove one; none of that name is fine.
 
-    In what is no text each is replaced by as many stars, so that nothing in it moves.
+    Raises:
+        OSError: it cannot be removed.
     """
-    # Longest first, so that one secret inside another leaves no part of it.
-    hidden = sorted({each.encode() for each in _spellings(secrets) if each}, key=len, reverse=True)
-    for artifact in listed(attempt):
-        data = cleaned = read(attempt, artifact.name) or b""
-        for secret in hidden:
-            if secret in cleaned:
-                cleaned = cleaned.replace(secret, b"***" if _is_text(data) else b"*" * len(secret))
-        if cleaned != data:
-            write(attempt, artifact.name, cleaned)
+    with _opened(place, _FOLDER_FLAGS) as folder, contextlib.suppress(FileNotFoundError):
+        if folder >= 0:
+            os.unlink(name, dir_fd=folder)
 
 
-def in_json(secrets: Iterable[str]) -> Cleaner:
-    """Takes secrets out of a JSON text, as it writes them."""
-    return Cleaner(_spellings(secrets))
-
-
-def _spellings(secrets: Iterable[str]) -> list[str]:
-    """Secrets as they are, and as JSON writes them."""
-    plain = list(secrets)
-    escaped = [
-        json.dumps(each, ensure_ascii=ascii)[1:-1] for each in plain for ascii in (True, False)
-    ]
-    return [*plain, *escaped]
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        return "\0" not in data.decode()
-    except UnicodeDecodeError:
-        return False
-
-
-@contextlib.contextmanager
-def _folder(attempt: Path) -> Iterator[int]:
-    """The open folder, or -1."""
-    with _opened(str(attempt / FOLDER), os.O_RDONLY | os.O_DIRECTORY) as folder:
-        yield folder
+def _look(folder: int, name: str) -> Artifact | None:
+    with _plain_file(folder, name) as file:
+        if file < 0:
+            return None
+        status = os.fstat(file)
+        return Artifact(name, status.st_size, status.st_mtime, status.st_ino)
 
 
 @contextlib.contextmanager
@@ -127,7 +111,7 @@ def _plain_file(folder: int, name: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _opened(path: str, flags: int, *, folder: int | None = None) -> Iterator[int]:
+def _opened(path: str | Path, flags: int, *, folder: int | None = None) -> Iterator[int]:
     try:
         file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except OSError:

@@ -1,7 +1,8 @@
 """Run a notebook in the child, by papermill: a kernel of its own, saved after every cell.
 
-The executed notebook is an artifact of the attempt from the first cell on, so it is there however
-the driver ends. What the cells print goes to the child's own outputs, and so to the run's log.
+The executed notebook is an artifact of the attempt from the first cell on: the supervisor keeps a
+copy (`collection`), which is there however the driver ends. What the cells print goes to the
+child's own outputs, and so to the run's log.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from dataharbour.jobs.driver import artifacts, process
 from dataharbour.jobs.driver.kernel import CELL_ERROR
-from dataharbour.jobs.notebooks import ARTIFACT, is_code
+from dataharbour.jobs.driver.redaction import in_json
+from dataharbour.jobs.notebooks import is_code
 
 if TYPE_CHECKING:
     from dataharbour.jobs.driver.control import Control
 
-# What the child knows of secrets; the supervisor takes out the others at the end.
+# What the child knows of secrets; the supervisor takes all of them out of the copy.
 _SECRET = ("SPARK_CONNECT_AUTHENTICATE_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
            "PYSPARK_GATEWAY_SECRET")  # fmt: skip
 _CONFIG_EXIT = 78
@@ -71,7 +73,7 @@ class _Run:
         self.is_terminated = False
         self.cell = 0  # number of the code cell that was started last, as in `In [3]`
         self.cells = 0
-        self._clean = artifacts.in_json(os.environ.get(name, "") for name in _SECRET)
+        self._clean = in_json(os.environ.get(name, "") for name in _SECRET)
         self._said_too_large = False
 
     def to_its_end(self, parameters: dict[str, Any]) -> int:
@@ -84,7 +86,7 @@ class _Run:
 
         from dataharbour.jobs.driver.papermill_engine import engine_for
 
-        name, kept = os.path.basename(self.application), f"{artifacts.FOLDER}/{ARTIFACT}"
+        name, kept = os.path.basename(self.application), f"{artifacts.FOLDER}/{artifacts.NOTEBOOK}"
         papermill_io.register(name, self)
         papermill_io.register(kept, self)
         papermill.engines.papermill_engines.register("dataharbour", engine_for(self))
@@ -123,7 +125,7 @@ class _Run:
         """Keep the notebook as it is now."""
         data = self._clean(text).encode("utf-8", "replace")
         if len(data) <= artifacts.MAX_BYTES:
-            artifacts.write(self.folder, ARTIFACT, data)
+            artifacts.write(self.folder / artifacts.FOLDER, artifacts.NOTEBOOK, data)
         elif not self._said_too_large:
             self._said_too_large = True
             limit = artifacts.MAX_BYTES // 2**20

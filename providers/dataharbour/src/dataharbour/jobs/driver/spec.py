@@ -39,6 +39,8 @@ class DriverSpec:
         secrets: values that are replaced in the log.
         event_logs: where the event logs go that Spark leaves in the folder's ``events``; empty:
             there are none.
+        artifacts: the folder for cleaned copies of the attempt's artifacts; empty: nobody is
+            shown any.
         app_prefix: how the id of its Spark application must begin, or nothing.
         renew_every_s: pause between two renewals of the lease (the database gives 30 s).
         fence_after_s: without a renewal for so long the child is killed; below the
@@ -60,6 +62,7 @@ class DriverSpec:
     ticket: str | None = field(default=None, repr=False)
     external_id: str | None = None
     event_logs: str = ""
+    artifacts: str = ""
     app_prefix: str = ""
     renew_every_s: float = 10.0
     fence_after_s: float = 28.0

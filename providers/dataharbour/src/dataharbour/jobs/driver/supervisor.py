@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataharbour.jobs.driver import artifacts, event_logs, process
+from dataharbour.jobs.driver.collection import Collection
 from dataharbour.jobs.driver.lines import Cleaner, LineCutter
 from dataharbour.jobs.driver.reach import ServerWatch, unreachable
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
@@ -115,6 +116,7 @@ class Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._server = ServerWatch(spec.session, wake=self._wake_out)
         self._copy: IO[str] | None = None
+        self._artifacts: Collection | None = None
         self._usage = Usage()
         self._measure_at = 0.0
         self._tell_usage_at = time.monotonic() + _TELL_USAGE_EVERY_S
@@ -131,8 +133,7 @@ class Supervisor:
         exit_code = self._run_child()
         self._release_session()
         self._end_what_is_left(exit_code)
-        with contextlib.suppress(OSError):  # a full disk must not end the run
-            artifacts.clean(Path(self.spec.folder), self.spec.secrets)
+        self._collect_artifacts()
         self._hand_event_logs_over()
         self._finish(
             judge(
@@ -156,6 +157,7 @@ class Supervisor:
                 self._release_session()
                 self._end_what_is_left(EX_SOFTWARE)
         self.reporter.start()
+        self._collect_artifacts()
         if getattr(error, "filename", None) == self.spec.command[0]:
             failure_class, what = "CONFIG", "The driver's program could not be started"
         else:
@@ -172,6 +174,7 @@ class Supervisor:
         )
         self.reporter.start()  # only now: a process that has threads should not fork
         self._server.start()
+        self._follow_artifacts()
         self._watch_pipe(child.stdout, "stdout")
         self._watch_pipe(child.stderr, "stderr")
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
@@ -360,6 +363,23 @@ class Supervisor:
                 timeout=AFTERWARDS_WITHIN_S,
                 check=False,
             )
+
+    def _follow_artifacts(self) -> None:
+        if self.spec.artifacts:
+            left = Path(self.spec.folder) / artifacts.FOLDER
+            self._artifacts = Collection(left, Path(self.spec.artifacts), self.spec.secrets)
+            self._artifacts.start()
+
+    def _collect_artifacts(self) -> None:
+        collection, self._artifacts = self._artifacts, None
+        if collection is None:
+            return
+        try:
+            said = collection.end()
+        except OSError as error:  # a disk that is broken must not end the run
+            said = [f"The artifacts are not kept: {error.strerror}."]
+        for line in said:
+            self._note(line)
 
     def _hand_event_logs_over(self) -> None:
         if not self.spec.event_logs:
