@@ -286,7 +286,7 @@ labels: {team: greeting}
 
 @pytest.fixture
 def serve() -> type[serving]:
-    """To start a server with options of one's own."""
+    """To start a server of one's own."""
     return serving
 
 
@@ -303,11 +303,9 @@ def admin(server: Server) -> Iterator[httpx.Client]:
 
 
 class serving:
-    """A server for the time of a `with`; `open_paths` is for planting faults."""
+    """A server for the time of a `with`."""
 
-    def __init__(
-        self, settings: Settings, conninfo: Callable[[], str], **create_options: Any
-    ) -> None:
+    def __init__(self, settings: Settings, conninfo: Callable[[], str]) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -322,7 +320,7 @@ class serving:
             clusters=lambda: clusters,
             cluster=lambda: self.server.cluster or no_cluster(),
         )
-        self.app = create_app(services, **create_options)
+        self.app = create_app(services)
         self.server = Server(origin + MOUNT, services, roles, airflow, self.app, clusters)
         self.uvicorn = uvicorn.Server(
             uvicorn.Config(

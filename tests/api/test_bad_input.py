@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 
+from dataharbour.api import guard
 from dataharbour.api.guard import SAFE_METHODS
 from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.jobs.secrets import HIDDEN
@@ -449,8 +450,9 @@ def test_every_mutation_refuses_other_sites_with_the_login_cookie(server, traces
     assert traces() == before
 
 
-def test_a_mutation_that_is_not_guarded_would_be_noticed(serve, settings, database):
-    running = serve(settings, lambda: database, open_paths=frozenset({"/planted"}))
+def test_a_mutation_that_is_not_guarded_would_be_noticed(serve, settings, database, monkeypatch):
+    monkeypatch.setattr(guard, "OPEN_PATHS", frozenset({"/planted"}))
+    running = serve(settings, lambda: database)
     running.app.add_api_route("/planted", lambda: {"code": "done"}, methods=["POST"])
     with running as server, server.client(None, cookies={"_token": "admin"}) as browser:
         assert let_through(running.app, browser) == {"POST /planted"}

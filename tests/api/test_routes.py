@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from dataharbour.api import guard
 from dataharbour.api.guard import OPEN_PATHS
 
 UNREACHABLE = "host=127.0.0.1 port=1 dbname=x user=y"
@@ -94,17 +95,20 @@ def test_the_guard_lets_pass_no_more_than_these():
     assert {"/livez", "/readyz", "/health", "/sign-in"} == OPEN_PATHS
 
 
-def test_an_open_address_more_would_be_noticed(serve, settings):
-    planted = serve(settings, lambda: UNREACHABLE, open_paths=OPEN_PATHS | {"/docs", "/planted"})
+def test_an_open_address_more_would_be_noticed(serve, settings, monkeypatch):
+    monkeypatch.setattr(guard, "OPEN_PATHS", OPEN_PATHS | {"/docs", "/planted"})
+    planted = serve(settings, lambda: UNREACHABLE)
     planted.app.add_api_route("/planted", lambda: "hello")
     with planted as server, server.client(None) as anonymous:
         found = answering_to_anybody(planted.app, anonymous)
     assert found - OPEN_PATHS == {"/docs", "/planted"}
 
 
-def test_what_needs_a_caller_asks_for_one_even_when_the_guard_is_left_open(serve, settings):
-    planted = serve(settings, lambda: UNREACHABLE, open_paths=OPEN_PATHS | {"/api/v1/jobs"})
-    with planted as server, server.client(None) as anonymous:
+def test_what_needs_a_caller_asks_for_one_even_when_the_guard_is_left_open(
+    serve, settings, monkeypatch
+):
+    monkeypatch.setattr(guard, "OPEN_PATHS", OPEN_PATHS | {"/api/v1/jobs"})
+    with serve(settings, lambda: UNREACHABLE) as server, server.client(None) as anonymous:
         assert anonymous.get("/api/v1/jobs").status_code == 401
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from dataharbour.quality.process import run_suite_in_process
+from dataharbour.quality.process import QualityProcess
 
 SUITE = """
 name: s
@@ -48,9 +48,14 @@ def access(lake_bucket):
     }
 
 
+def verdict(request_, environ):
+    with QualityProcess.start(environ=environ) as process:
+        return process.evaluate("s", **request_)
+
+
 def test_staged_tables_are_evaluated_in_the_bucket(request_, access, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")  # of another store
-    report = run_suite_in_process("s", environ=access, **request_)
+    report = verdict(request_, access)
     assert [rule.verdict for rule in report.rules] == ["passed", "failed"]
     assert report.rules[1].sample == ({"n": 3, "month": 2},)
 
@@ -64,7 +69,7 @@ def test_staged_tables_are_evaluated_in_the_bucket(request_, access, monkeypatch
     ids=["a-wrong-key", "a-store-that-is-down"],
 )
 def test_a_store_that_does_not_let_us_in_is_no_verdict_on_the_data(request_, access, other, reason):
-    report = run_suite_in_process("s", environ=access | other, **request_)
+    report = verdict(request_, access | other)
     assert report.verdict == "unchecked"
     assert reason in report.message
     assert access["AWS_SECRET_ACCESS_KEY"] not in report.message

@@ -9,7 +9,7 @@ import pytest
 from psycopg import conninfo, sql
 
 from dataharbour.db.engine import connect
-from dataharbour.db.migrate import DRIVER_FUNCTIONS, DRIVER_ROLE, current_revision, migrate
+from dataharbour.db.migrate import DRIVER_FUNCTIONS, DRIVER_ROLE, migrate
 from dataharbour.errors import Unavailable
 
 VERSIONS = files("dataharbour.db.migrations") / "versions"
@@ -31,8 +31,13 @@ def tables(database: str) -> set[str]:
         return {name for (name,) in rows}
 
 
+def revision(database: str) -> str:
+    """The newest migration that the database has."""
+    with connect(database) as connection:
+        return connection.execute("select version_num from schema_version").fetchone()[0]
+
+
 def test_an_empty_database_gets_the_schema(empty):
-    assert current_revision(empty) is None
     migrate(empty, "pw")
     assert tables(empty) == {
         "run",
@@ -43,7 +48,7 @@ def test_an_empty_database_gets_the_schema(empty):
         "repair",
         "schema_version",
     }
-    assert current_revision(empty) == NEWEST
+    assert revision(empty) == NEWEST
 
 
 def test_a_second_time_changes_nothing_but_the_password(empty):
@@ -63,7 +68,7 @@ def test_a_second_time_changes_nothing_but_the_password(empty):
 def test_several_at_once_are_one(empty):
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(lambda _: migrate(empty, "pw"), range(3)))
-    assert current_revision(empty) == NEWEST
+    assert revision(empty) == NEWEST
 
 
 def test_a_failed_migration_leaves_nothing(empty):
@@ -78,7 +83,7 @@ def test_a_url_is_as_good_as_a_libpq_string(empty):
     parts = conninfo.conninfo_to_dict(empty)
     url = "postgresql://{user}@{host}:{port}/{dbname}".format(**parts)
     migrate(url, "pw")
-    assert current_revision(url) == NEWEST
+    assert revision(url) == NEWEST
 
 
 def test_a_server_that_is_away_is_told_without_the_password():

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataharbour.errors import ConfigError, QualityUnchecked
-from dataharbour.quality.process import QualityProcess, run_suite_in_process
+from dataharbour.quality.process import QualityProcess
 
 SUITE = """
 name: s
@@ -34,8 +34,11 @@ def test_a_process_started_early_answers_and_leaves(request_):
 
 
 def test_an_error_of_the_suite_comes_back_as_itself(request_):
-    with pytest.raises(ConfigError, match="Suite other: There is no expectations suite 'other'"):
-        run_suite_in_process("other", environ={}, **request_)
+    with (
+        QualityProcess.start(environ={}) as process,
+        pytest.raises(ConfigError, match="Suite other: There is no expectations suite 'other'"),
+    ):
+        process.evaluate("other", **request_)
 
 
 def test_a_suite_that_takes_too_long_is_ended(request_):

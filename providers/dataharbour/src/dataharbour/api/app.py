@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from dataharbour.api import problems
 from dataharbour.api.answers import common_problems
 from dataharbour.api.body_limit import BodyLimit
-from dataharbour.api.guard import OPEN_PATHS, Guard
+from dataharbour.api.guard import Guard
 from dataharbour.api.routes import (
     artifacts,
     changing,
@@ -46,12 +46,11 @@ send `Authorization: Bearer TOKEN` (from `POST /auth/token`), or use the login c
 """
 
 
-def create_app(services: Services, *, open_paths: frozenset[str] = OPEN_PATHS) -> FastAPI:
+def create_app(services: Services) -> FastAPI:
     """The application that Airflow mounts.
 
     Args:
         services: everything outside.
-        open_paths: paths below the mount that need no user.
     """
     app = FastAPI(
         title="DataHarbour",
@@ -71,7 +70,7 @@ def create_app(services: Services, *, open_paths: frozenset[str] = OPEN_PATHS) -
     app.include_router(_versioned())
     docs.mount_assets(app)
     app.add_middleware(BodyLimit)
-    app.add_middleware(Guard, access=services.access, open_paths=open_paths)  # outermost
+    app.add_middleware(Guard, access=services.access)  # outermost
     return app
 
 

@@ -16,7 +16,7 @@ from dataharbour.api.access import STATE_KEY, Access, Caller
 from dataharbour.api.problems import problem_response
 from dataharbour.errors import DataHarbourError, Forbidden
 
-# sign-in checks its own ticket, and answers 401 without one
+# Below the mount, compared exactly. Sign-in checks its own ticket, and answers 401 without one.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/sign-in"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -27,22 +27,18 @@ class Guard:
     Args:
         app: what is guarded.
         access: who knows the users.
-        open_paths: paths below the mount that need no user, compared exactly.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, access: Access, open_paths: frozenset[str] = OPEN_PATHS
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, access: Access) -> None:
         self.app = app
         self.access = access
-        self.open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its `Caller`, or answer 401 or 403."""
         if scope["type"] == "websocket":  # the API has none
             await send({"type": "websocket.close", "code": 1008})
             return
-        if scope["type"] == "http" and _path_below_mount(scope) not in self.open_paths:
+        if scope["type"] == "http" and _path_below_mount(scope) not in OPEN_PATHS:
             try:
                 await self._identify(Request(scope))
             except DataHarbourError as error:

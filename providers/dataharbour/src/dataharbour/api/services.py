@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from dataharbour import clock
 from dataharbour.api.access import Access
 from dataharbour.api.airflow_rest import AirflowRest
 from dataharbour.api.catalog import Catalog, read_catalog
@@ -52,11 +53,6 @@ def takes_connections(url: str) -> bool:
     return True
 
 
-def utc_now() -> datetime:
-    """The time of the machine."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Services:
     """The parts behind the routes. To build it does no I/O.
@@ -78,7 +74,7 @@ class Services:
     load_settings: Callable[[], Settings]
     clusters: Callable[[], Sequence[Cluster]] = tuple
     cluster: Callable[[], ClusterEndpoint] = no_cluster
-    now: Callable[[], datetime] = utc_now
+    now: Callable[[], datetime] = clock.now
     queues: Queues = field(default_factory=NotAsked)
 
     @cached_property

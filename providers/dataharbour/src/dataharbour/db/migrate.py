@@ -39,16 +39,6 @@ def migrate(conninfo: str, driver_password: str) -> None:
             _set_driver_role(guard, driver_password)
 
 
-def current_revision(conninfo: str) -> str | None:
-    """The newest migration that the database has, or None for an empty one."""
-    with connect(conninfo) as connection:
-        try:
-            row = connection.execute("select version_num from schema_version").fetchone()
-        except errors.UndefinedTable:
-            return None
-    return row[0] if row else None
-
-
 def _upgrade(conninfo: str) -> None:
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: connect(conninfo), poolclass=NullPool

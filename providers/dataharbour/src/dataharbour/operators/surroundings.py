@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dataharbour import settings
+from dataharbour.clock import now as now
 from dataharbour.errors import JobNotFound
 from dataharbour.hooks.backends import backend_of
 from dataharbour.hooks.database import DataHarbourDatabaseHook
@@ -105,8 +105,3 @@ def one_off_request(params: Mapping[str, Any], occasion: Occasion = NO_OCCASION)
         profile=params.get("profile") or RunRequest.profile,
         occasion=occasion,
     )
-
-
-def now() -> datetime:
-    """The present, aware UTC."""
-    return datetime.now(UTC)

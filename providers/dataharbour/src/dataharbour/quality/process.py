@@ -109,19 +109,6 @@ class QualityProcess:
         )
 
 
-def run_suite_in_process(
-    suite: str,
-    *,
-    root: str,
-    include_dir: Path,
-    environ: Mapping[str, str],
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> QualityReport:
-    """Start a quality process, evaluate `suite` in it, end it. Raises as `evaluate` does."""
-    with QualityProcess.start(environ=environ) as process:
-        return process.evaluate(suite, root=root, include_dir=include_dir, timeout_s=timeout_s)
-
-
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """This process's environment; without its S3 access when `environ` brings another."""
     brings_access = "AWS_ACCESS_KEY_ID" in environ

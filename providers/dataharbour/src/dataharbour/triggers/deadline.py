@@ -6,9 +6,9 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+from dataharbour.clock import now
 from dataharbour.errors import Unavailable
 from dataharbour.hooks.database import DataHarbourDatabaseHook
-from dataharbour.triggers.run import now
 
 TRIES_AFTER_S = (1.0, 5.0, 15.0, 60.0)  # Airflow itself calls once
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from dataharbour.clock import now
 from dataharbour.hooks.backends import backend_of
 from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.jobs.follow import ProgressReport
@@ -28,7 +28,6 @@ class RunTrigger(BaseTrigger):
         run_id: the run.
         attempt_id: its newest attempt.
         backend: where its driver runs.
-        conn_id: connection of the database `dataharbour`.
         since: when the wait began, seconds since the epoch.
         claim_by: until when the driver has claimed the attempt.
         end_by: until when the driver has ended, or None. (Airflow's own
@@ -43,7 +42,6 @@ class RunTrigger(BaseTrigger):
         run_id: str,
         attempt_id: str,
         backend: str,
-        conn_id: str = DataHarbourDatabaseHook.default_conn_name,
         since: float,
         claim_by: float,
         end_by: float | None,
@@ -53,7 +51,6 @@ class RunTrigger(BaseTrigger):
         self.run_id = run_id
         self.attempt_id = attempt_id
         self.backend = backend
-        self.conn_id = conn_id
         self.since = since
         self.claim_by = claim_by
         self.end_by = end_by
@@ -61,10 +58,7 @@ class RunTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, JSON values only."""
-        names = (
-            *("run_id", "attempt_id", "backend", "conn_id"),
-            *("since", "claim_by", "end_by", "carry"),
-        )
+        names = ("run_id", "attempt_id", "backend", "since", "claim_by", "end_by", "carry")
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {name: getattr(self, name) for name in names},
@@ -73,7 +67,7 @@ class RunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event: the attempt, why the wait is over, and what was to be carried."""
         why = await until_settled(
-            await DataHarbourDatabaseHook(self.conn_id).aconninfo(),
+            await DataHarbourDatabaseHook().aconninfo(),
             UUID(self.attempt_id),
             patience=Patience(self.since, self.claim_by, self.end_by),
             on_look=ProgressReport(since=self.since, emit=self.log.info),
@@ -101,7 +95,7 @@ class RunTrigger(BaseTrigger):
         return state == "deferred"
 
     def _cancel(self) -> None:
-        store = DataHarbourDatabaseHook(self.conn_id).run_store(actor=BY_AIRFLOW)
+        store = DataHarbourDatabaseHook().run_store(actor=BY_AIRFLOW)
         if not store.attempt_state(UUID(self.attempt_id)).ended:
             cancel(
                 store,
@@ -110,8 +104,3 @@ class RunTrigger(BaseTrigger):
                 within_s=_STOP_WITHIN_S,
                 clock=now,
             )
-
-
-def now() -> datetime:
-    """The present, aware UTC."""
-    return datetime.now(UTC)

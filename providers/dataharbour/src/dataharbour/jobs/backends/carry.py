@@ -43,11 +43,7 @@ def packed(
             sha256=application.sha256,  # the driver checks it, as everywhere
             source=source,
             args=list(context.request.args),
-            environment={
-                **application_variables(context),
-                **(environment or {}),
-                **context.environment,
-            },
+            environment={**application_variables(context), **(environment or {})},
             unset=list(unset),
             timeout_s=context.request.timeout_s,
             secrets=secrets_of(context),

@@ -218,7 +218,6 @@ def _environment(context: LaunchContext) -> dict[str, str]:
         "DATAHARBOUR_ATTEMPT_ID": str(context.grant.attempt_id),
         "DATAHARBOUR_LAKE": context.lake.uri,
         **lake_keys(context.lake),
-        **context.environment,
     }
 
 

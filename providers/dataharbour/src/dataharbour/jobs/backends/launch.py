@@ -9,7 +9,7 @@ a driver that does not listen, and comes after its fence was moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -59,7 +59,6 @@ class LaunchContext:
         settings: this installation's.
         driver_conninfo: libpq string of the role `harbour_driver`.
         lake: the data bucket.
-        environment: more variables for the application; never secrets.
     """
 
     grant: AttemptGrant
@@ -69,7 +68,6 @@ class LaunchContext:
     settings: Settings
     driver_conninfo: str = field(repr=False)
     lake: LakeEndpoint
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def application_name(self) -> str:

@@ -73,7 +73,6 @@ def child_environment(context: LaunchContext, extra: Mapping[str, str]) -> dict[
         "PYSPARK_PYTHON": sys.executable,
         **application_variables(context),
         **extra,
-        **context.environment,
     }
     return process_environment(context, own)
 
