@@ -11,24 +11,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
 
 from dataharbour.jobs.driver import artifacts, event_logs, process
+from dataharbour.jobs.driver.capture import MAX_MESSAGE, Capture
 from dataharbour.jobs.driver.collection import Collection
-from dataharbour.jobs.driver.lines import Cleaner, LineCutter
 from dataharbour.jobs.driver.reach import ServerWatch, unreachable
 from dataharbour.jobs.driver.reporter import Reporter, lease_clock
 from dataharbour.jobs.driver.spec import DriverSpec
+from dataharbour.jobs.driver.termination import Termination, release_session
 from dataharbour.jobs.driver.usage import Usage
 from dataharbour.jobs.driver.verdict import Evidence, Stop, Verdict, judge
 
@@ -36,20 +33,10 @@ EX_SOFTWARE = 70
 NOT_OURS = 75  # EX_TEMPFAIL: the attempt belongs to somebody else, or nobody could be asked
 AFTERWARDS_WITHIN_S = 20.0
 FINISH_PATIENCE_S = 600.0  # a database that is away for longer makes the run LOST
-RELEASE_WITHIN_S = 20.0  # a busy machine takes seconds to start Python
-TAIL_LINES = 20
-MAX_MESSAGE = 12_000  # characters of a failure
 StartChild = Callable[..., "subprocess.Popen[bytes]"]  # with the arguments of `start_child`
 
-_NOTHING_DUE_S = 3600.0
 _MEASURE_EVERY_S = 1.0
 _TELL_USAGE_EVERY_S = 10.0
-_COUNTS = (
-    "stages_done", "stages", "tasks_done", "tasks",
-    "rows_read", "rows_written", "bytes_read", "bytes_written", "cells_done", "cells",
-)  # fmt: skip
-_MAX_CURRENT = 200  # characters of the line on what runs now
-_REPORTED = ("USER_ERROR", "OUT_OF_MEMORY", "INFRA", "CONFIG", "CANCELLED")  # by the child
 
 
 def main(spec: DriverSpec, *, start_child: StartChild | None = None) -> int:
@@ -103,19 +90,12 @@ class Supervisor:
         process.adopt_orphans()
         self.reporter = Reporter(spec, wake=self._wake_out)
         self._record_pid()
-        self._clean = Cleaner(spec.secrets)
-        self._selector = selectors.DefaultSelector()
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._report: tuple[str, str] | None = None
+        self._capture = Capture(spec, self.reporter)
         self._stop: Stop | None = None
         self._told_to_stop = False
-        self._released = False  # the Connect session, by the child itself
-        self._control_rest = b""
-        self._application = ""  # the id that Spark gave it
-        self._open_pipes = 0
+        self._released = False  # the Connect session, while the child was ended
         self._child: subprocess.Popen[bytes] | None = None
         self._server = ServerWatch(spec.session, wake=self._wake_out)
-        self._copy: IO[str] | None = None
         self._artifacts: Collection | None = None
         self._usage = Usage()
         self._measure_at = 0.0
@@ -123,7 +103,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Run the child to its end and report it."""
-        self._copy = (Path(self.spec.folder) / "driver.log").open("a", encoding="utf-8")
+        self._capture.open()
         problem = _unreachable(self.spec)
         if problem is not None:
             self.reporter.start()
@@ -140,9 +120,9 @@ class Supervisor:
                 Evidence(
                     exit_code=exit_code,
                     stop=self._stop,
-                    report=self._report,
+                    report=self._capture.report,
                     oom_kills=process.oom_kills() - oom_before,
-                    tail=list(self._tail),
+                    tail=list(self._capture.tail),
                     timeout_s=self.spec.timeout_s,
                 )
             )
@@ -150,7 +130,8 @@ class Supervisor:
 
     def give_up(self, error: Exception) -> None:
         """End what was started and report the error that `run` let out."""
-        print(self._clean(traceback.format_exc()), file=sys.stderr)  # noqa: T201 - supervisor.log
+        trace = self._capture.clean(traceback.format_exc())
+        print(trace, file=sys.stderr)  # noqa: T201 - supervisor.log
         if self._child is not None:
             process.reap(self._child)
             with contextlib.suppress(OSError):
@@ -162,11 +143,11 @@ class Supervisor:
             failure_class, what = "CONFIG", "The driver's program could not be started"
         else:
             failure_class, what = "INFRA", "The driver could not be supervised"
-        text = self._clean(f"{what}: {type(error).__name__}: {error}")[:MAX_MESSAGE]
+        text = self._capture.clean(f"{what}: {type(error).__name__}: {error}")[:MAX_MESSAGE]
         self._finish(Verdict("FAILED", EX_SOFTWARE, failure_class, text))
 
     def _run_child(self) -> int:
-        control = self._open_control()
+        control = self._capture.open_control()
         child = self._child = self._start_child(
             self.spec.command,
             environment=self.spec.environment,
@@ -175,19 +156,17 @@ class Supervisor:
         self.reporter.start()  # only now: a process that has threads should not fork
         self._server.start()
         self._follow_artifacts()
-        self._watch_pipe(child.stdout, "stdout")
-        self._watch_pipe(child.stderr, "stderr")
-        self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
-        self._selector.register(control, selectors.EVENT_READ, lambda: self._read_control(control))
+        self._capture.watch(child, control)
+        self._capture.on_readable(self._wake_in, self._woken)
         self._follow(child)
         exit_code = process.reap(child)
         self._usage.ended()
-        self._drain(seconds=1.0)
+        self._capture.drain(seconds=1.0)
         return exit_code
 
     def _follow(self, child: subprocess.Popen[bytes]) -> None:
         """Until the child is over, by itself or by us."""
-        ending = _Ending(child, self.spec, self._note)
+        ending = Termination(child, self.spec, self._capture.note)
         timeout_s = self.spec.timeout_s
         limit = time.monotonic() + timeout_s if timeout_s else None
         while not process.has_exited(child):
@@ -204,10 +183,10 @@ class Supervisor:
             if limit is not None:
                 waits.append(limit - time.monotonic())
             # Something that is due already was acted on; look again in a moment.
-            self._turn(min((w for w in waits if w > 0), default=0.1))
+            self._capture.turn(min((w for w in waits if w > 0), default=0.1))
         if self._stop is None and self._told_to_stop:
             self._stop = Stop.TERMINATED  # whoever stopped us stopped the child as well
-        self._released = self._released or ending.released
+        self._released = ending.released
 
     def _measure(self) -> float:
         """Look at the child's processes when it is time; the seconds until it is again."""
@@ -233,93 +212,6 @@ class Supervisor:
             return Stop.SERVER_LOST
         return None
 
-    # --- reading --------------------------------------------------------------------------
-
-    def _turn(self, seconds: float) -> None:
-        for key, _ in self._selector.select(seconds):
-            key.data()
-
-    def _watch_pipe(self, pipe: IO[bytes] | None, stream: str) -> None:
-        assert pipe is not None, "the child was started with pipes"
-        cutter = LineCutter(self._clean)
-        self._open_pipes += 1
-
-        def read() -> None:
-            data = os.read(pipe.fileno(), 65_536)
-            self._keep(stream, cutter.feed(data) if data else cutter.end())
-            if not data:
-                self._selector.unregister(pipe)
-                self._open_pipes -= 1
-
-        self._selector.register(pipe, selectors.EVENT_READ, read)
-
-    def _keep(self, stream: str, lines: list[str]) -> None:
-        if not lines:
-            return
-        if stream == "stderr":
-            self._tail.extend(lines)
-        fitting = self.reporter.log(stream, lines)
-        if self._copy is not None:
-            with contextlib.suppress(OSError):  # a full disk must not end the run
-                self._copy.writelines(f"{line}\n" for line in fitting)
-                self._copy.flush()
-
-    def _note(self, text: str) -> None:
-        self._keep("harbour", [self._clean(text)])
-
-    def _drain(self, *, seconds: float) -> None:
-        """Read what the child left in its pipes; a process that escaped may keep them open."""
-        until = time.monotonic() + seconds
-        while self._open_pipes and (left := until - time.monotonic()) > 0:
-            self._turn(left)
-        self._turn(0)
-
-    def _open_control(self) -> int:
-        path = Path(self.spec.folder) / "control"
-        os.mkfifo(path, 0o600)
-        # Also for writing: a pipe that only we hold open reads as empty, not as ended.
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def _read_control(self, control: int) -> None:
-        *complete, self._control_rest = (self._control_rest + os.read(control, 65_536)).split(b"\n")
-        for line in complete:
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                self._heard(json.loads(line))
-
-    def _heard(self, message: dict[str, Any]) -> None:
-        kind = message.pop("kind")
-        if kind == "progress":
-            self.reporter.progress(self._told_progress(message))
-        elif kind == "application":
-            self._note_application(self._clean(str(message["id"]))[:100])
-        elif kind == "released":
-            self._released = True
-        elif kind == "failure":
-            # Cut only once the secrets are out: half a secret would not be found.
-            text = self._clean(str(message["message"]))[:MAX_MESSAGE]
-            known = message["failure_class"] in _REPORTED
-            self._report = (message["failure_class"] if known else "USER_ERROR"), text
-
-    def _told_progress(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the child says it did; user code can write to that pipe as well."""
-        told: dict[str, Any] = {
-            name: message[name] for name in _COUNTS if type(message.get(name)) is int
-        }
-        if isinstance(current := message.get("current"), str):
-            told["current"] = self._clean(current)[:_MAX_CURRENT]
-        if self._application:
-            told["application"] = self._application
-        return told
-
-    def _note_application(self, application_id: str) -> None:
-        self._application = application_id
-        self._note(f"Spark application {application_id}")
-        if not application_id.startswith(self.spec.app_prefix):
-            self._note(
-                "It runs inside its driver, not on the cluster: the application, or a setting, "
-                "names another master."
-            )
-
     # --- signals, the end -----------------------------------------------------------------
 
     def _signals(self) -> None:
@@ -342,13 +234,9 @@ class Supervisor:
 
     def _release_session(self) -> None:
         """Where the child did not: a query may still run on the Connect server."""
-        if self.spec.session is None or self._released or self._server.lost:
-            return
-        interrupter = _start_interrupt(self.spec)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            interrupter.wait(RELEASE_WITHIN_S)
-        interrupter.kill()
-        interrupter.wait()
+        is_over = self._released or self._capture.released or self._server.lost
+        if self.spec.session is not None and not is_over:
+            release_session(self.spec)
 
     def _end_what_is_left(self, exit_code: int) -> None:
         """After a bad end, and before it is told: a killed child could not do it itself."""
@@ -379,7 +267,7 @@ class Supervisor:
         except OSError as error:  # a disk that is broken must not end the run
             said = [f"The artifacts are not kept: {error.strerror}."]
         for line in said:
-            self._note(line)
+            self._capture.note(line)
 
     def _hand_event_logs_over(self) -> None:
         if not self.spec.event_logs:
@@ -387,83 +275,16 @@ class Supervisor:
         try:
             event_logs.hand_over(Path(self.spec.folder) / "events", Path(self.spec.event_logs))
         except OSError as error:
-            self._note(f"Spark's history will not show this attempt: {error.strerror}")
+            self._capture.note(f"Spark's history will not show this attempt: {error.strerror}")
 
     def _finish(self, verdict: Verdict) -> None:
         self.exit_code = verdict.exit_code
         if verdict.state != "SUCCEEDED" and verdict.message:
-            self._note(f"{verdict.state}: {verdict.message.splitlines()[0]}")
-        if self._copy is not None:
-            with contextlib.suppress(OSError):
-                self._copy.close()
+            self._capture.note(f"{verdict.state}: {verdict.message.splitlines()[0]}")
+        self._capture.close()
         if metrics := self._usage.metrics():
             self.reporter.metrics(metrics)
         self.is_reported = self.reporter.finish(verdict, patience_s=FINISH_PATIENCE_S)
-
-
-class _Ending:
-    """The steps from "please end" to "is dead": interrupt, SIGTERM, SIGKILL."""
-
-    def __init__(
-        self, child: subprocess.Popen[bytes], spec: DriverSpec, note: Callable[[str], None]
-    ) -> None:
-        self._child = child
-        self._spec = spec
-        self._note = note
-        self._interrupter: subprocess.Popen[bytes] | None = None
-        self._terminate_at: float | None = None
-        self._kill_at: float | None = None
-        self._grace_s = spec.grace_s
-        self.released = False  # the session on the Connect server
-
-    def begin(self, reason: Stop, *, grace_s: float) -> None:
-        """Start to end the child; a fenced one is killed at once.
-
-        Args:
-            reason: why.
-            grace_s: seconds from SIGTERM to SIGKILL.
-        """
-        self._note(f"ending the driver: {reason.value}")
-        self._grace_s = grace_s
-        now = time.monotonic()
-        if reason is Stop.FENCED:
-            self.kill()
-            return
-        if self._spec.session is not None:
-            self._interrupter = _start_interrupt(self._spec)
-            self._terminate_at = now + self._spec.grace_s
-        else:
-            self._terminate_at = now
-
-    def step(self) -> float:
-        """Do what is due; the seconds until something is due again."""
-        now = time.monotonic()
-        if self._interrupter is not None and self._interrupter.poll() is not None:
-            self.released = self._interrupter.returncode == 0
-            self._interrupter, self._terminate_at = None, now
-        if self._terminate_at is not None and now >= self._terminate_at:
-            process.signal_group(self._child, signal.SIGTERM)
-            self._terminate_at, self._kill_at = None, now + self._grace_s
-        if self._kill_at is not None and now >= self._kill_at:
-            self.kill()
-        due = [at for at in (self._terminate_at, self._kill_at) if at is not None]
-        return min(due) - now if due else _NOTHING_DUE_S
-
-    def kill(self) -> None:
-        """SIGKILL to the child and what it started."""
-        self._kill_at = None
-        process.signal_group(self._child, signal.SIGKILL)
-
-
-def _start_interrupt(spec: DriverSpec) -> subprocess.Popen[bytes]:
-    assert spec.session is not None, "only drivers on a Connect server have a session"
-    helper = subprocess.Popen(
-        [sys.executable, "-m", "dataharbour.jobs.driver.interrupt"], stdin=subprocess.PIPE
-    )
-    assert helper.stdin is not None, "started with a pipe"
-    with contextlib.suppress(BrokenPipeError), helper.stdin as pipe:
-        pipe.write(json.dumps(asdict(spec.session)).encode())
-    return helper
 
 
 def _unreachable(spec: DriverSpec) -> str | None:
