@@ -4,7 +4,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from dataharbour.cli.jobs import parse_param
+from dataharbour.cli.arguments import parse_param
 from dataharbour.cli.main import app
 from dataharbour.jobs.backends.names import BackendName
 

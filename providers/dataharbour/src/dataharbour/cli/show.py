@@ -78,6 +78,12 @@ def plain(text: str) -> str:
     return _COMMANDS.sub("", text)
 
 
+def say(text: str) -> None:
+    """Tell people something beside the data: on standard error."""
+    sys.stderr.write(plain(text) + "\n")
+    sys.stderr.flush()
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as their widest cell."""
     rows = [tuple(_BREAKS.sub(" ", plain(cell)) for cell in row) for row in rows]
