@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from dataharbour.cli.client import Client
-from dataharbour.platform.layout import find_checkout
 
 pytestmark = pytest.mark.integration
 
@@ -43,12 +42,11 @@ def airflow(platform) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def application() -> Iterator[str]:
+def application(platform) -> str:
     """Sleeps so many seconds, and prints its other arguments."""
-    file = find_checkout().applications / "_prints_arguments.py"
+    file = platform.home.applications / "prints_arguments.py"
     file.write_text(PRINTS)
-    yield file.name
-    file.unlink()
+    return file.name
 
 
 @pytest.fixture(scope="module")

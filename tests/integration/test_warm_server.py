@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from dataharbour.platform.supervise import Supervisor
 
 pytestmark = pytest.mark.integration
 
-FOLDER = Path(__file__).parents[2] / "spark_jobs"
 QUICK = """from pyspark.sql import SparkSession
 
 spark = SparkSession.builder.getOrCreate()
@@ -40,16 +38,11 @@ print("still", spark.table("kept").first().n)
 
 
 @pytest.fixture
-def applications() -> Iterator[dict[str, str]]:
-    """Two applications in the folder of the checkout, gone afterwards."""
-    files = {what: FOLDER / f"warm_{what}_test.py" for what in ("quick", "long")}
-    try:
-        files["quick"].write_text(QUICK)
-        files["long"].write_text(LONG)
-        yield {what: file.name for what, file in files.items()}
-    finally:
-        for file in files.values():
-            file.unlink()
+def applications(platform) -> dict[str, str]:
+    """Two applications, by what they are for."""
+    for name, source in (("quick.py", QUICK), ("long.py", LONG)):
+        (platform.home.applications / name).write_text(source)
+    return {"quick": "quick.py", "long": "long.py"}
 
 
 def start(platform, application: str, *args: str) -> str:

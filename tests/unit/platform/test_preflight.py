@@ -149,6 +149,13 @@ def test_a_job_without_its_application_is_a_note_with_its_name(home, tmp_path):
     assert "flights_delays.py" in check.detail
 
 
+def test_an_application_may_lie_in_the_state_folder(home, tmp_path):
+    shutil.copytree(ROOT / "include", tmp_path / "include")
+    home.applications.mkdir(parents=True)
+    shutil.copy2(ROOT / "spark_jobs" / "flights_delays.py", home.applications)
+    assert "job:flights_delays" not in seen(home, checkout=tmp_path)
+
+
 def _nobody(name):
     raise KeyError(name)
 

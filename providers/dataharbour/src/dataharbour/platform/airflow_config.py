@@ -68,7 +68,7 @@ def render(plan: Plan, *, parallelism: int) -> str:
         "dataharbour": {
             "home": str(home.root),
             "include_dir": str(plan.checkout.include),
-            "applications": str(plan.checkout.applications),
+            "applications": f"{plan.checkout.applications}:{home.applications}",
             "notebooks": str(home.notebooks),
             "notebooks_url": plan.notebooks_url,
             "lake": plan.lake,

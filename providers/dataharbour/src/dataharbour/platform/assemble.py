@@ -52,6 +52,7 @@ def make_folders(home: Home) -> None:
     for name in _PRIVATE:
         (home.root / name).mkdir(exist_ok=True, mode=0o700)
         (home.root / name).chmod(0o700)
+    home.applications.mkdir(exist_ok=True, mode=0o755)  # containers read them as another user
     home.data.mkdir(exist_ok=True)
     home.data.chmod(0o711)
 

@@ -94,6 +94,11 @@ class Home:
         return self.root / "jupyter"
 
     @property
+    def applications(self) -> Path:
+        """Applications of this installation, beside those of the checkout."""
+        return self.root / "applications"
+
+    @property
     def jobs(self) -> Path:
         """Mirror of the job definitions that were stored over REST."""
         return self.root / "jobs"

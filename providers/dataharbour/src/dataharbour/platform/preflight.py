@@ -253,7 +253,8 @@ def _jobs(checkout: Checkout, home: Home) -> Iterator[Check]:
     errors = dict(declared.errors)
     for name, spec in declared.jobs.items():
         try:
-            resolve_application(spec.application, [checkout.applications], notebooks=home.notebooks)
+            folders = [checkout.applications, home.applications]
+            resolve_application(spec.application, folders, notebooks=home.notebooks)
         except DataHarbourError as problem:
             errors[name] = problem
     for name, error in errors.items():
