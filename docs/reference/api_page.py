@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 Json = Mapping[str, Any]
 
@@ -31,6 +35,8 @@ page of the code.
   same request answers the same run (200, `Idempotency-Replayed: true`); with another request it
   is refused (422). Without a key the server chooses one, and answers it.
 - **Changing what one has read.** `If-Match` with an ETag refuses (412) what has changed since.
+  The ETag of an answer that starts a run serves for that, too; while the run is QUEUED, `GET`
+  tells why it waits as well, and has another one.
   `If-None-Match` of `GET runs/{run_id}` answers 304 where nothing has; that of
   `PUT jobs/{name}` may only be `*`: create, never change.
 - **Streams.** With `Accept: text/event-stream` logs and events come as server-sent events, as
@@ -44,6 +50,10 @@ page of the code.
 - **Times** are UTC. **A body** may have 256 KiB.
 """
 
+BESIDE = """For browsers, and not in the OpenAPI document (`docs` and `redoc` have their files below
+`/docs-assets`; Spark's pages ask for the right `GET TASK_LOGS`, as artifacts do):
+"""
+
 
 def api() -> str:
     """The page."""
@@ -51,11 +61,14 @@ def api() -> str:
     from dataharbour.api.app import create_app
     from dataharbour.api.problems import status_of_kind
 
-    document = create_app(SimpleNamespace(access=None)).openapi()
+    app = create_app(SimpleNamespace(access=None))
+    document = app.openapi()
     lines = [HEAD, "## Addresses", "", "| call | does |", "|---|---|"]
     for path, method, operation in _operations(document):
         anchor = _anchor(f"{method} {path}")
         lines.append(f"| [`{method} {path}`](#{anchor}) | {_cell(_summary(operation))} |")
+    lines += ["", *BESIDE.splitlines(), "", "| call | does |", "|---|---|"]
+    lines += [f"| `{address}` | {_cell(does)} |" for address, does in _beside(app, document)]
     lines += [
         "", "## Failures", "",
         "A failure is `application/problem+json` (RFC 9457) with `title`, `status`, `code`,",
@@ -80,6 +93,15 @@ def _operations(document: Json) -> Iterator[tuple[str, str, Json]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method.upper(), operation
+
+
+def _beside(app: FastAPI, document: Json) -> Iterator[tuple[str, str]]:
+    """The addresses that OpenAPI leaves out, and what they are for."""
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path not in document["paths"]:
+            path = route.path.replace(":path}", "}")
+            does = inspect.getdoc(route.endpoint) or ""
+            yield f"{' '.join(sorted(route.methods))} {path}", does.split("\n", 1)[0]
 
 
 def _operation(operation: Json) -> Iterator[str]:

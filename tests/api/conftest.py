@@ -160,7 +160,7 @@ class Server:
             headers=headers,
             trust_env=False,
             timeout=30,
-            event_hooks={"response": [problem_is_documented]},
+            event_hooks={"response": [problem_is_documented, headers_are_documented]},
             **options,
         )
 
@@ -181,6 +181,22 @@ def problem_is_documented(answer: httpx.Response) -> None:
                 for code in described.get("x-codes", ())
             ]
             assert answer.json()["code"] in codes, (path, answer.status_code, answer.json())
+            return
+
+
+TOLD = {"etag", "location", "idempotency-key", "idempotency-replayed"}
+
+
+def headers_are_documented(answer: httpx.Response) -> None:
+    """So is every header that a caller goes on with; Retry-After of failures is told once."""
+    path = answer.request.url.path.removeprefix(MOUNT)
+    for pattern, operations in documented_paths():
+        operation = operations.get(answer.request.method.lower())
+        if operation and pattern.fullmatch(path):
+            described = operation["responses"].get(str(answer.status_code), {})
+            named = {name.lower() for name in described.get("headers", {})}
+            told = TOLD | ({"retry-after"} if answer.is_success else set())
+            assert told & set(answer.headers) <= named, (path, answer.status_code)
             return
 
 

@@ -62,7 +62,13 @@ def test_a_run_that_waits_is_cancelled_at_once(admin, run):
 def test_a_run_with_a_driver_is_being_cancelled(admin, runs, running):
     answer = cancel(admin, running, json={"grace_s": 30})
     assert (answer.json()["state"], answer.json()["detail"]) == ("RUNNING", "CANCELLING")
-    assert answer.headers["etag"] != '"1"'
+    assert answer.headers["etag"] == admin.get(f"/api/v1/runs/{running['id']}").headers["etag"]
+
+
+def test_the_answer_to_a_cancel_says_where_and_when_to_look(admin, running):
+    answer = cancel(admin, running)
+    assert answer.headers["location"] == running["links"]["self"]
+    assert int(answer.headers["retry-after"]) >= 1
 
 
 def test_the_driver_hears_how_long_it_has(admin, runs, run, driver_database):
@@ -194,6 +200,24 @@ def test_the_same_key_retries_once(admin, run):
     assert (first.status_code, second.status_code) == (202, 200)
     assert second.headers["idempotency-replayed"] == "true"
     assert first.json()["id"] == second.json()["id"]
+
+
+def test_a_retry_of_another_version_than_the_one_that_was_read_is_refused(admin, server, run):
+    seen = {"If-Match": admin.get(f"/api/v1/runs/{run['id']}").headers["etag"]}
+    cancel(admin, run)
+    stale = retry(admin, run, headers=seen)
+    assert (stale.status_code, stale.json()["code"]) == (412, "stale")
+    assert len(server.airflow.runs) == 1
+    seen = {"If-Match": admin.get(f"/api/v1/runs/{run['id']}").headers["etag"]}
+    assert retry(admin, run, headers=seen).status_code == 202
+
+
+def test_a_retry_that_is_repeated_with_its_if_match_is_answered_again(admin, run):
+    cancel(admin, run)
+    headers = {"Idempotency-Key": "k", "If-Match": '"3"'}
+    assert [retry(admin, run, headers=headers).status_code for _ in range(2)] == [202, 200]
+    assert retry(admin, run, headers=headers | {"If-Match": '"2"'}).status_code == 200
+    assert retry(admin, run, headers={"If-Match": "3"}).status_code == 422
 
 
 def test_only_what_has_failed_is_retried(admin, runs, running):

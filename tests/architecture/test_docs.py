@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
 
 from dataharbour.settings import Settings
 
@@ -46,7 +47,11 @@ def test_every_address_and_every_error_code_of_the_api_is_documented():
     from dataharbour.api.app import create_app
 
     page = (ROOT / "docs/reference/api.md").read_text()
-    document = create_app(SimpleNamespace(access=None)).openapi()
+    app = create_app(SimpleNamespace(access=None))
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    addresses = {f"{method} {route.path}" for route in routes for method in route.methods}
+    assert [a for a in addresses if f"`{a.replace(':path}', '}')}`" not in page] == []
+    document = app.openapi()
     codes = {kind.code for kind in public_problems()}
     assert [code for code in codes if f"| `{code}` |" not in page] == []
     answers = [

@@ -11,18 +11,19 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep, Right
-from dataharbour.api.answers import needs, problems
+from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.preconditions import tags
 from dataharbour.api.resources import dag_of, run_resource
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.routes.starting import (
+    LOOK_HEADERS,
     NOT_STARTED,
     REPLAYED_RESPONSE,
     IdempotencyKey,
     accepted,
-    etag,
     key_or_new,
+    look_again,
 )
 from dataharbour.api.schemas.requests import CancelRun
 from dataharbour.api.schemas.runs import RunResource
@@ -46,7 +47,14 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 @router.post(
     "/{run_id}:cancel",
     status_code=202,
-    responses=problems(RunNotFound, Conflict, Stale),
+    responses=problems(RunNotFound, Conflict, Stale)
+    | {
+        202: {
+            "description": "It is CANCELLED, or will be.",
+            "headers": LOOK_HEADERS
+            | header("ETag", "As that of `GET /api/v1/runs/{run_id}`, while nothing changes."),
+        }
+    },
     openapi_extra=needs(Right.SEE_RUN, Right.END),
 )
 def cancel_run(
@@ -80,7 +88,7 @@ def cancel_run(
             "To run it again: POST runs/ID:retry, or start a new run of the job.",
         )
     resource = run_resource(run, mount=request.scope.get("root_path", ""))
-    response.headers["ETag"] = etag(run, resource)
+    response.headers.update(look_again(run, resource))
     return resource
 
 
@@ -88,7 +96,7 @@ def cancel_run(
     "/{run_id}:retry",
     status_code=202,
     response_model=RunResource,
-    responses=REPLAYED_RESPONSE | problems(RunNotFound, *NOT_STARTED),
+    responses=REPLAYED_RESPONSE | problems(RunNotFound, Stale, *NOT_STARTED),
     openapi_extra=needs(Right.SEE_RUN, Right.START),
 )
 async def retry_run(
@@ -97,18 +105,21 @@ async def retry_run(
     services: ServicesDep,
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
 ) -> JSONResponse:
     """Start what a run was again, after it has ended badly: a new run with the same request.
 
     The application is taken as it is now. For one-off runs the role op is needed as well.
     """
     key = key_or_new(idempotency_key)
-    submission = await run_in_threadpool(_again, services, caller, run_id, key)
+    submission = await run_in_threadpool(_again, services, caller, run_id, key, if_match)
     run, replayed = await accept_run(services, submission, caller=caller)
     return accepted(request, run, replayed=replayed, key=key)
 
 
-def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submission | Run:
+def _again(
+    services: Services, caller: Caller, run_id: str, key: str, if_match: str | None
+) -> Submission | Run:
     run = visible_run(services, caller, run_id)
     if run.dag_id != dag_of(run.job):
         raise Conflict(
@@ -122,6 +133,7 @@ def _again(services: Services, caller: Caller, run_id: str, key: str) -> Submiss
     earlier = started_before(services, caller, asked)
     if earlier is not None:
         return earlier
+    version_of(run, if_match)
     if not terminal(run.detail) or run.state is State.SUCCEEDED:
         raise Conflict(
             f"The run {run.id} is {run.detail}; only one that has failed can be retried.",

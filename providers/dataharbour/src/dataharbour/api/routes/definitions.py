@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from dataharbour.api.access import Caller, CallerDep, Right
-from dataharbour.api.answers import needs, problems
+from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.catalog import etag_of, stored_origin
 from dataharbour.api.documents import JSON, YAML, read_document
 from dataharbour.api.job_document import job_document_schema
@@ -22,7 +22,7 @@ from dataharbour.api.problems import (
     UnsupportedMedia,
 )
 from dataharbour.api.resources import dag_of, job_resource
-from dataharbour.api.routes.jobs import no_such_job
+from dataharbour.api.routes.jobs import JOB_ETAG, no_such_job
 from dataharbour.api.schemas.jobs import JobDetail
 from dataharbour.api.services import Services, ServicesDep
 from dataharbour.errors import (
@@ -87,7 +87,14 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
         ApplicationNotFound,
         ApplicationNotAllowed,
     )
-    | {201: {"model": JobDetail, "description": "Created."}},
+    | {
+        200: {"headers": JOB_ETAG},
+        201: {
+            "model": JobDetail,
+            "description": "Created.",
+            "headers": JOB_ETAG | header("Location", "Address of the job."),
+        },
+    },
     openapi_extra=needs(Right.SEE_JOB, Right.CHANGE_JOB, operate=True)
     | {
         "requestBody": {

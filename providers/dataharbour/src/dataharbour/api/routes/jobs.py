@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep, Right
-from dataharbour.api.answers import needs, problems
+from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.catalog import Catalog
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.resources import broken_job_resource, dag_of, job_resource
@@ -61,7 +61,14 @@ def list_jobs(
     )
 
 
-@router.get("/{name}", responses=problems(JobNotFound), openapi_extra=needs(Right.SEE_JOB))
+JOB_ETAG = header("ETag", "For `If-Match`.")
+
+
+@router.get(
+    "/{name}",
+    responses=problems(JobNotFound) | {200: {"headers": JOB_ETAG}},
+    openapi_extra=needs(Right.SEE_JOB),
+)
 def get_job(
     name: str, request: Request, response: Response, services: ServicesDep, caller: CallerDep
 ) -> JobDetail:

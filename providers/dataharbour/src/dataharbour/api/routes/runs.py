@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from dataharbour.api.accept import Asked, Submission, accept_run, started_before
 from dataharbour.api.access import Caller, CallerDep, Right
-from dataharbour.api.answers import needs, problems
+from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.changes import RUN, server_stops, wait_for
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.problems import InvalidRequest
@@ -76,6 +76,8 @@ LabelFilter = Annotated[
 IfNoneMatch = Annotated[
     str | None, Header(description="ETags that the caller has: 304 if the run is still so.")
 ]
+
+_SHOWN = header("ETag", "Of all that is shown.")
 
 router = APIRouter(tags=["runs"])
 
@@ -156,12 +158,8 @@ async def start_run(
     response_model=RunResource,
     responses=problems(RunNotFound, LimitReached)
     | {
-        200: {
-            "headers": {
-                "ETag": {"description": "Of all that is shown.", "schema": {"type": "string"}}
-            }
-        },
-        304: {"description": "It is as an ETag in `If-None-Match` says."},
+        200: {"headers": _SHOWN},
+        304: {"description": "It is as an ETag in `If-None-Match` says.", "headers": _SHOWN},
     },
     openapi_extra=needs(Right.SEE_RUN),
 )

@@ -25,10 +25,18 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_STARTED_HEADERS = {
+RETRY_AFTER_S = 1
+LOOK_HEADERS = {
     **header("Location", "Address of the run."),
     **header("Retry-After", "Seconds to wait before a look."),
-    **header("ETag", "As that of `GET /api/v1/runs/{run_id}`."),
+}
+_STARTED_HEADERS = {
+    **LOOK_HEADERS,
+    **header(
+        "ETag",
+        "For `If-Match`. While the run is QUEUED, `GET /api/v1/runs/{run_id}` also tells why "
+        "(`queue`), and has another one.",
+    ),
     **header("Idempotency-Key", "The caller's, or the server's choice."),
 }
 _REPLAYED_HEADER = header("Idempotency-Replayed", "`true`")
@@ -62,17 +70,21 @@ def key_or_new(key: str | None) -> str:
 def accepted(request: Request, run: Run, *, replayed: bool, key: str) -> JSONResponse:
     """202 for a new run, 200 for one that the key had started before."""
     resource = run_resource(run, mount=request.scope.get("root_path", ""))
-    headers = {
-        "Location": resource.links["self"],
-        "Retry-After": "1",
-        "ETag": etag(run, resource),
-        "Idempotency-Key": key,
-    }
+    headers = look_again(run, resource) | {"Idempotency-Key": key}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     return JSONResponse(
         resource.model_dump(mode="json"), status_code=200 if replayed else 202, headers=headers
     )
+
+
+def look_again(run: Run, resource: RunResource) -> dict[str, str]:
+    """The headers of an answer to what goes on after it: where to look, when, and what was seen."""
+    return {
+        "Location": resource.links["self"],
+        "Retry-After": str(RETRY_AFTER_S),
+        "ETag": etag(run, resource),
+    }
 
 
 def etag(run: Run, resource: RunResource) -> str:
