@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -76,6 +77,27 @@ def test_every_address_and_every_error_code_of_the_api_is_documented():
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text())
     assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_into_a_page_lead_to_a_heading(page):
+    links = re.findall(r"\]\(([^)#:\s]*)#([^)\s]+)\)", page.read_text())
+    targets = [(page.parent / path if path else page, anchor) for path, anchor in links]
+    pages = [(target, anchor) for target, anchor in targets if target.suffix == ".md"]
+    assert [(str(p), anchor) for p, anchor in pages if anchor not in anchors(p)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them: the second of a name gets -1."""
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text())
+    found: Counter[str] = Counter()
+    named = set()
+    for heading in re.findall(r"(?m)^#+ (.+?)\s*$", text):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w -]", "", shown.lower()).replace(" ", "-")
+        named.add(f"{name}-{found[name]}" if found[name] else name)
+        found[name] += 1
+    return named
 
 
 @pytest.mark.parametrize("dag_file", sorted((ROOT / "dags").glob("*.py")), ids=lambda f: f.name)

@@ -144,7 +144,7 @@ def waiting(platform: BenchPlatform) -> dict[str, Any]:
         deadline = time.monotonic() + 600
         while (deferred := _count(api, instances, "deferred")) < DEFERRED:
             if time.monotonic() > deadline:
-                break
+                raise TimeoutError(f"after ten minutes {deferred} of {DEFERRED} runs are deferred")
             time.sleep(1)
         time.sleep(15)
         running = _count(api, instances, "running")

@@ -147,8 +147,19 @@ def test_an_attempt_that_is_not_there_is_an_error(database):
         settle(database, uuid4())
 
 
-def test_a_hundred_waits_share_one_connection(database, store, new_run):
-    """As many deferred runs as there are must not use up the server's connections."""
+def test_a_hundred_waits_share_one_connection_and_are_looked_at_by_one_query(
+    database, store, new_run, monkeypatch
+):
+    """As many deferred runs as there are must not use up the server, nor its connections."""
+    asked: list[int] = []  # attempts, by query
+    execute = psycopg.AsyncCursor.execute
+
+    async def counted(cursor: Any, query: Any, values: Any = None, **options: Any) -> Any:
+        if values:
+            asked.append(len(values["attempt_ids"]))
+        return await execute(cursor, query, values, **options)
+
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
     grants = [store.start_attempt(new_run().id, backend="plain", now=NOW) for _ in range(100)]
 
     async def watch_all() -> tuple[list[Outcome], int]:
@@ -165,6 +176,7 @@ def test_a_hundred_waits_share_one_connection(database, store, new_run):
             for grant in grants
         ]
         await asyncio.sleep(1.5)
+        assert asked == [100]
         with psycopg.connect(database) as connection:
             [connections] = connection.execute(
                 "select count(*) from pg_stat_activity "
@@ -178,6 +190,7 @@ def test_a_hundred_waits_share_one_connection(database, store, new_run):
     outcomes, connections = asyncio.run(watch_all())
     assert set(outcomes) == {Outcome.ENDED}
     assert connections == 1
+    assert len(asked) < 10, "news that come together are looked at together"
 
 
 def watching(

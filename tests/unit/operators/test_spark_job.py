@@ -16,6 +16,7 @@ from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.model import Detail, FailureClass, RunRequest
 from dataharbour.jobs.outcomes import Outcome
 from dataharbour.operators.spark_job import SparkJobOperator
+from dataharbour.testing.plain_backend import PlainBackend
 from dataharbour.testing.runs import sales, sales_request, starts
 from dataharbour.triggers.task_state import task_state
 
@@ -87,6 +88,19 @@ def test_it_tells_what_became_of_the_run(installation, run_dag):
         "_link_SparkUiLink": "",  # plain Python has no such pages
         "_link_SparkHistoryLink": "",
     }
+
+
+def test_a_run_links_to_sparks_own_pages_where_its_backend_has_some(
+    installation, run_dag, monkeypatch
+):
+    page = "http://127.0.0.1:14040"
+    monkeypatch.setattr(PlainBackend, "ui_url", lambda self, external_id: page)
+    app = installation.application("")
+    done = run_dag("spark_job", application=app, backend="local")
+    assert done.state == "success"
+    assert done.links["_link_SparkUiLink"] == page
+    [attempt] = installation.store().attempts(only_run(installation).id)
+    assert installation.store().attempt_state(attempt.attempt_id).ui_url == page
 
 
 def test_a_run_whose_event_log_is_kept_links_to_sparks_history(installation, run_dag):
