@@ -35,7 +35,10 @@ class RunLogLink(BaseOperatorLink):
 
 
 class SparkUiLink(BaseOperatorLink):
-    """Spark's own pages on the driver, or on the server that it uses; there while that runs."""
+    """Spark's own pages on the driver, or on the server that it uses, while that is up.
+
+    Airflow shows links of a task from the moment that it defers or ends.
+    """
 
     name = "Spark UI"
 

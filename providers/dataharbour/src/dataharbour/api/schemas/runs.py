@@ -22,7 +22,8 @@ Progress = Annotated[
 Metrics = Annotated[
     dict[str, Any],
     Field(
-        description="What the driver's own processes used: `peak_memory_bytes`, `cpu_s`.",
+        description="What the processes used that the driver's supervisor has started: "
+        "`peak_memory_bytes`, `cpu_s`. Which these are depends on the backend.",
         examples=[{"peak_memory_bytes": 674_000_000, "cpu_s": 11.8}],
     ),
 ]
