@@ -541,11 +541,14 @@ def test_to_cancel_twice_is_to_cancel_once(store, driver):
     assert store.cancel(run.id, now=LATER) == done
 
 
-def test_a_run_that_was_faster_than_its_cancellation_may_succeed(store, driver):
+def test_a_run_that_was_cancelled_before_its_publication_is_not_published(store, driver):
     run, grant = running(store, driver)
     driver("finish", grant, "SUCCEEDED", 0, None, None)
-    store.cancel(run.id, now=LATER)
-    assert store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER).state is State.SUCCEEDED
+    cancelled = store.cancel(run.id, now=LATER)
+    assert store.finalizing(run.id, LATER) == cancelled
+    with pytest.raises(Conflict, match="CANCELLING cannot become SUCCEEDED"):
+        store.finish(run.id, detail=Detail.SUCCEEDED, now=LATER)
+    assert store.finish(run.id, detail=Detail.CANCELLED, now=LATER).state is State.CANCELLED
 
 
 @pytest.mark.parametrize("end", ["CANCELLED", "FAILED", "TIMED_OUT"])
@@ -617,7 +620,6 @@ def test_only_the_newest_attempt_may_publish(store, driver):
 def test_no_attempt_can_start_while_one_is_published(store, driver):
     run, grant = running(store, driver)
     driver("finish", grant, "SUCCEEDED", 0, None, None)
-    store.finalizing(run.id, LATER)
     store.finish(run.id, detail=Detail.RETRY_WAIT, now=LATER)
     order: list[str] = []
 

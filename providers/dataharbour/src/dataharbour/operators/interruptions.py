@@ -8,12 +8,12 @@ from uuid import UUID
 
 from airflow.sdk.exceptions import AirflowException
 
+from dataharbour.clock import now
 from dataharbour.errors import Conflict
 from dataharbour.hooks.backends import backend_of
 from dataharbour.hooks.database import DataHarbourDatabaseHook
 from dataharbour.jobs.caller import Caller, is_carried_by
 from dataharbour.jobs.stopping import BY_AIRFLOW, abandon, cancel, time_out
-from dataharbour.operators.surroundings import now
 from dataharbour.triggers.task_state import task_state
 
 # What a task instance is when somebody has marked, cleared or deleted it. In any other state it

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataharbour import settings
-from dataharbour.clock import now as now
+from dataharbour.clock import now
 from dataharbour.errors import JobNotFound
 from dataharbour.hooks.backends import backend_of
 from dataharbour.hooks.database import DataHarbourDatabaseHook
