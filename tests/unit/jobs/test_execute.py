@@ -361,6 +361,42 @@ def test_a_task_that_was_cleared_while_it_ran_gets_a_new_run(site, installation,
     assert site.store.get(run.id).detail is Detail.CANCELLED
 
 
+def test_a_task_that_was_cleared_while_no_process_of_it_lived_gets_a_new_run(site, sleeping):
+    """Between its deferral and the triggerer, or after its worker was killed."""
+    first = replace(CALLER, task_try=1, max_tries=2)
+    run = open_run(site, sleeping, caller=first)
+    begin(site, run)
+    wait_for(lambda: site.store.wait(run.id, timeout_s=0).observed is Detail.RUNNING)
+    retried = open_run(site, sleeping, caller=replace(first, task_try=2))
+    assert retried.id == run.id, "a try of Airflow's own takes the driver up"
+    cleared = open_run(site, sleeping, caller=replace(first, task_try=3, max_tries=4))
+    assert (cleared.retry_of, cleared.task_max_tries) == (run.id, 4)
+    ended = site.store.get(run.id)
+    assert ended.detail is Detail.CANCELLED
+    assert site.store.wait(run.id, timeout_s=0).ended
+    again = open_run(site, sleeping, caller=replace(first, task_try=4, max_tries=4))
+    assert again.id == cleared.id, "cleared once, started anew once"
+
+
+def test_so_does_one_that_was_cleared_before_its_next_attempt(site, sleeping):
+    first = replace(CALLER, max_tries=2)
+    run = open_run(site, sleeping, caller=first)
+    site.store.finish(run.id, detail=Detail.RETRY_WAIT, now=site.clock())
+    assert open_run(site, sleeping, caller=replace(first, task_try=2)).id == run.id
+    cleared = open_run(site, sleeping, caller=replace(first, task_try=3, max_tries=4))
+    assert (cleared.retry_of, cleared.detail) == (run.id, Detail.QUEUED)
+
+
+def test_a_task_that_is_cleared_while_its_outputs_are_published_is_told_that(site, installation):
+    run = succeeded(site, installation)
+    site.store.finalizing(run.id, site.clock())
+    with site.store._connect() as connection:
+        connection.execute("update public.run set task_max_tries = 2 where id = %s", [run.id])
+    cleared = replace(CALLER, task_try=3, max_tries=4)
+    done = carry_out(site, sales_request(installation), caller=cleared)
+    assert (done.run.id, done.run.detail) == (run.id, Detail.SUCCEEDED)
+
+
 def test_a_run_that_a_person_cancelled_stays_so_when_its_task_comes_again(
     site, installation, sleeping
 ):

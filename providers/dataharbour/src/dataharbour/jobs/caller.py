@@ -19,6 +19,8 @@ class Caller:
             task begins from the start, with a new run.
         attempts: how many times the user's code may be started.
         task_try: number of this try of the task.
+        max_tries: how many tries Airflow gives it; a clear of the task, and nothing else, gives it
+            more. None: unknown.
         may_retry: whether Airflow will run the task again when it fails now.
         retry_on: classes of failures that are tried again besides the usual ones.
         retry_delay_s: seconds from a failure to the next try, by its class; those
@@ -33,6 +35,7 @@ class Caller:
     clears: int = 0
     attempts: int = 1
     task_try: int = 1
+    max_tries: int | None = None
     may_retry: bool = True
     retry_on: frozenset[FailureClass] = frozenset()
     retry_delay_s: Mapping[FailureClass, float] = field(default_factory=dict)
@@ -46,6 +49,13 @@ def run_of_task(store: RunStore, caller: Caller) -> Run | None:
         task_id=caller.task_id,
         map_index=caller.map_index,
     )
+
+
+def was_cleared_since(run: Run, caller: Caller) -> bool:
+    """Whether somebody has cleared the task since a try of it took the run up."""
+    if run.task_max_tries is None or caller.max_tries is None:
+        return False
+    return caller.max_tries > run.task_max_tries
 
 
 def is_carried_by(run: Run, caller: Caller) -> bool:

@@ -30,7 +30,7 @@ from dataharbour.jobs.backends.launch import (
     NotSubmitted,
     read_driver_conninfo,
 )
-from dataharbour.jobs.caller import Caller, run_of_task
+from dataharbour.jobs.caller import Caller, run_of_task, was_cleared_since
 from dataharbour.jobs.conclude import finish_try
 from dataharbour.jobs.conf import check_conf
 from dataharbour.jobs.model import (
@@ -70,7 +70,8 @@ def open_run(site: Site, request: Wanted, *, caller: Caller) -> Run:
     A run that has ended is returned as it is when Airflow has not heard of the
     end (the task's process was killed before). One that is being cancelled is
     seen to its end. Where it was Airflow that cancelled it (somebody cleared the
-    task while it ran), a new run follows.
+    task while it ran), a new run follows; so it does where somebody cleared the task
+    while no process of it was there to hear of that.
 
     Args:
         site: this installation.
@@ -83,22 +84,25 @@ def open_run(site: Site, request: Wanted, *, caller: Caller) -> Run:
         Unavailable: the cancelled driver does not end; the task may be repeated.
     """
     run = _opened(site, request, caller)
-    if step(run) is Step.CLOSE:
-        if not cancel(
-            site.store,
-            run.id,
-            backend_of=site.backend_of,
-            within_s=STOP_WITHIN_S,
-            clock=site.clock,
-        ):
-            raise Unavailable(
-                f"The run {run.id} is being cancelled, and its driver still lives.",
-                "Wait for its end; the task will try again.",
-            )
+    by_airflow = was_cleared_since(run, caller) and step(run) is not Step.REFUSE
+    if step(run) is Step.CLOSE or (by_airflow and run.detail is not Detail.FINALIZING):
+        _see_cancelled(site, run, actor=BY_AIRFLOW if by_airflow else None)
         run = _opened(site, request, caller)
     if run.detail is Detail.CANCELLED and _who_cancelled(site, run) == BY_AIRFLOW:
         return _opened(site, request, caller, instead_of=run.id)
     return run
+
+
+def _see_cancelled(site: Site, run: Run, *, actor: str | None) -> None:
+    store = site.store if actor is None else site.store.by(actor)
+    is_over = cancel(
+        store, run.id, backend_of=site.backend_of, within_s=STOP_WITHIN_S, clock=site.clock
+    )
+    if not is_over:
+        raise Unavailable(
+            f"The run {run.id} is being cancelled, and its driver still lives.",
+            "Wait for its end; the task will try again.",
+        )
 
 
 def begin(site: Site, run: Run, *, at_most: int | None = None) -> AttemptState:
@@ -150,6 +154,7 @@ def _opened(site: Site, request: Wanted, caller: Caller, *, instead_of: UUID | N
         clears=caller.clears,
         instead_of=instead_of,
         task_try=caller.task_try,
+        task_max_tries=caller.max_tries,
     )
     if found is not None:
         return found
@@ -171,6 +176,7 @@ def _opened(site: Site, request: Wanted, caller: Caller, *, instead_of: UUID | N
         clears=caller.clears,
         instead_of=instead_of,
         task_try=caller.task_try,
+        task_max_tries=caller.max_tries,
         now=site.clock(),
     )
 

@@ -224,6 +224,7 @@ class Run:
     metrics: dict[str, Any] | None = None
     profile: str = "short"
     task_try: int | None = None
+    task_max_tries: int | None = None
 
     @property
     def state(self) -> State:

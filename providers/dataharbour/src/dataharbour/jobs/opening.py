@@ -85,6 +85,7 @@ def take_up(
     clears: int,
     instead_of: UUID | None,
     task_try: int | None,
+    task_max_tries: int | None,
 ) -> Run | None:
     """See `RunStore.take_up`."""
     row = fetch_one(connection, statement("run_of_task"), task)
@@ -92,7 +93,7 @@ def take_up(
         return None
     run = run_of(row)
     if not terminal(run.detail):
-        return set_columns(connection, run, task_try=task_try)
+        return _taken_up(connection, run, task_try, task_max_tries)
     return _told(connection, run, clears=clears, instead_of=instead_of)
 
 
@@ -118,7 +119,7 @@ def open_run(
     if not terminal(run.detail):
         if _lacks_request(row):
             return set_columns(connection, run, **_as_the_task_says(columns))
-        return set_columns(connection, run, task_try=columns["task_try"])
+        return _taken_up(connection, run, columns["task_try"], columns["task_max_tries"])
     told = _told(connection, run, clears=clears, instead_of=instead_of)
     if told is not None:
         return told
@@ -131,6 +132,13 @@ def open_run(
     again = insert_run(connection, successor, detail=Detail.QUEUED, now=now)
     assert again is not None, "the key was freed under the row's lock"
     return again
+
+
+def _taken_up(
+    connection: AnyConnection, run: Run, task_try: int | None, task_max_tries: int | None
+) -> Run:
+    first = task_max_tries if run.task_max_tries is None else run.task_max_tries
+    return set_columns(connection, run, task_try=task_try, task_max_tries=first)
 
 
 def _lacks_request(row: Columns) -> bool:

@@ -140,6 +140,7 @@ class RunStore(RunReader):
         clears: int = 0,
         instead_of: UUID | None = None,
         task_try: int | None = None,
+        task_max_tries: int | None = None,
     ) -> Run | None:
         """What `open_run` finds without being told what shall be run; None where it must be.
 
@@ -154,7 +155,12 @@ class RunStore(RunReader):
         }
         with self._connect() as connection:
             return opening.take_up(
-                connection, task, clears=clears, instead_of=instead_of, task_try=task_try
+                connection,
+                task,
+                clears=clears,
+                instead_of=instead_of,
+                task_try=task_try,
+                task_max_tries=task_max_tries,
             )
 
     def open_run(
@@ -170,6 +176,7 @@ class RunStore(RunReader):
         clears: int = 0,
         instead_of: UUID | None = None,
         task_try: int | None = None,
+        task_max_tries: int | None = None,
         now: datetime,
     ) -> Run:
         """The run of a task instance: the one that is there, else a new one.
@@ -190,6 +197,7 @@ class RunStore(RunReader):
             instead_of: the run that shall not be told, but be followed by a new
                 one if it has ended.
             task_try: number of the try of the task, which carries the run from now on.
+            task_max_tries: how many tries the task may have; the run keeps the first number.
             now: aware UTC.
         """
         columns = columns_of(request) | {
@@ -200,6 +208,7 @@ class RunStore(RunReader):
             "task_id": task_id,
             "map_index": map_index,
             "task_try": task_try,
+            "task_max_tries": task_max_tries,
         }
         with self._connect() as connection:
             return opening.open_run(

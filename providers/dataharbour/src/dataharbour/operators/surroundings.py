@@ -51,6 +51,7 @@ def caller_of(
         clears=dag_run.clear_number or 0,
         attempts=attempts,
         task_try=ti.try_number,
+        max_tries=ti.max_tries,
         may_retry=ti.try_number <= ti.max_tries,
         retry_on=frozenset(map(FailureClass, retry_on)),
         retry_delay_s=retry_delay_s,
