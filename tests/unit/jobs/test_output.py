@@ -19,7 +19,7 @@ from dataharbour.jobs.output import (
     shown,
     withdraw,
 )
-from dataharbour.jobs.publication import Record
+from dataharbour.jobs.publication import Record, publisher_tag
 from dataharbour.storage.folder import FolderStore
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -254,7 +254,7 @@ def test_what_a_killed_publisher_copied_can_be_withdrawn_until_it_is_the_content
     store, tables = FolderStore(lake), [o.table for o in OUTPUTS]
     visible = shown(store, tables, "7")
     assert visible == (tables[: max(step - 3, 0)] if step < 5 else tables)
-    withdraw(store, tables, "7")
+    withdraw(store, tables, publisher_tag("7"))
     if not visible:
         assert content(lake) == OLD
     for table in visible:
@@ -267,7 +267,7 @@ def test_what_another_attempt_has_published_since_keeps_its_files(lake):
     do_publish(FolderStore(lake), attempt_id="8", outputs=OUTPUTS[1:])
     tables = [o.table for o in OUTPUTS]
     remove_outdated(FolderStore(lake), tables, attempt_id="7", check=lambda: None)
-    withdraw(FolderStore(lake), tables, "7")
+    withdraw(FolderStore(lake), tables, publisher_tag("7"))
     assert content(lake)["gold/delays"] == listed(lake, "gold/delays") == [b"newer gold"]
     assert content(lake)["silver/flights/month=2"] == [b"new 2"]
 
@@ -288,6 +288,21 @@ def test_what_a_stopped_publisher_does_when_it_wakes_harms_no_newer_table(lake, 
         do_publish(FolderStore(lake), outputs=gold, check=check)
     assert content(lake)["gold/delays"] == [b"newer gold"]
     assert listed(lake, "gold/delays") == [b"newer gold"]
+
+
+def test_a_publisher_that_lost_its_right_leaves_its_successors_copies_alone(lake):
+    """It was stopped amid its copies; the next try of the same attempt was killed after its own."""
+    gold, asked = OUTPUTS[1:], itertools.count(1)
+
+    def check() -> None:
+        if next(asked) == 2:
+            with pytest.raises(Killed):
+                do_publish(mortal(lake, at=1, after=True), outputs=gold)
+            raise Conflict("The right to publish was lost.", "-")
+
+    with pytest.raises(Conflict):
+        do_publish(FolderStore(lake), outputs=gold, check=check)
+    assert content(lake)["gold/delays"].count(b"new gold") == 1
 
 
 def test_an_older_attempt_does_not_replace_what_a_newer_one_published(lake):

@@ -116,7 +116,10 @@ def test_only_the_copies_of_one_attempt_are_its_copies():
     kept = f"gold/delays/part-00001-{publisher_tag(attempt)}-d4e5f6.parquet"
     record = Record(files=(kept.removeprefix("gold/delays/"),))
     current = [mine, theirs, kept, "gold/delays/old.parquet", "gold/delays/_published.json"]
-    assert copied_by(attempt, "gold/delays", record, current) == [mine]
+    assert copied_by(publisher_tag(attempt), "gold/delays", record, current) == [mine]
+    call = f"{publisher_tag(attempt)}-a1b2c3"
+    assert copied_by(call, "gold/delays", record, current) == [mine]
+    assert copied_by(call[:-1], "gold/delays", record, current) == []
 
 
 @pytest.mark.parametrize(

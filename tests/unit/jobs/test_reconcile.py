@@ -13,7 +13,7 @@ import pytest
 
 from dataharbour.errors import Unavailable
 from dataharbour.jobs.backends.launch import LakeEndpoint
-from dataharbour.jobs.conclude import conclude
+from dataharbour.jobs.conclude import PUBLISH_WITHIN, conclude
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.finalize import Gate
@@ -160,6 +160,45 @@ def test_a_lake_that_is_away_is_waited_for(site, installation):
     in_a_while = replace(site, clock=lambda: later() + timedelta(minutes=2))
     assert reconcile(in_a_while, lambda _: GONE) == {"publish": [str(run.id)]}
     assert site.store.get(run.id).detail is Detail.SUCCEEDED
+
+
+def test_a_lake_that_is_away_for_a_day_fails_the_run(site, installation):
+    run = succeeded(site, installation)
+    away = replace(
+        site, lake=LakeEndpoint("s3a://lake", "http://127.0.0.1:9", "us-east-1", "key", "secret")
+    )
+    with pytest.raises(Unavailable):
+        look(away, GONE)
+    a_day_later = replace(away, clock=lambda: later() + PUBLISH_WITHIN)
+    assert reconcile(a_day_later, lambda _: GONE) == {"publish": [str(run.id)]}
+    ended = site.store.get(run.id)
+    assert (ended.detail, ended.failure.failure_class) == (Detail.FAILED, FailureClass.INFRA)
+    assert ended.failure.message.startswith("Its outputs could not be published for 24 hours: ")
+
+
+def test_old_files_that_cannot_be_deleted_hold_up_a_run_only_while_somebody_comes_again(
+    site, installation, monkeypatch
+):
+    def refuse(*_, **__):
+        raise Unavailable("Access denied.", "-")
+
+    monkeypatch.setattr("dataharbour.jobs.finalize.remove_outdated", refuse)
+    run = succeeded(site, installation)
+    with pytest.raises(Unavailable, match="Access denied"):
+        conclude_by(site, run, CALLER)
+    assert site.store.get(run.id).detail is Detail.FINALIZING
+    assert look(site, GONE) == {"publish": [str(run.id)]}
+    assert site.store.get(run.id).detail is Detail.SUCCEEDED
+
+
+def test_a_run_that_is_ended_by_an_error_is_not_called_open(site, installation, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("dataharbour.jobs.finalize.publish", broken)
+    run = succeeded(site, installation)
+    assert look(site, GONE) == {"fail": [str(run.id)]}
+    assert site.store.get(run.id).detail is Detail.FAILED
 
 
 def test_what_its_expectations_refuse_fails_and_leaves_no_copies(site, installation, monkeypatch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from dataharbour.errors import (
     ConfigError,
@@ -30,6 +30,7 @@ from dataharbour.jobs.stopping import CANCELLED, end_driver, give_up
 
 LAST_WORD_LOOKS = 10
 LOOK_EVERY_S = 0.5
+PUBLISH_WITHIN = timedelta(hours=24)  # a lake that is away for longer fails the run
 
 
 class DriverCame(Unavailable):
@@ -205,15 +206,28 @@ def _publish(
         return _fail(site, run, attempt, Detail.CANCELLED, CANCELLED, caller=caller)
     try:
         result = finalize(
-            site.store, run, attempt.attempt_id, lake=site.lake, gate=gate, now=site.clock()
+            site.store,
+            run,
+            attempt.attempt_id,
+            lake=site.lake,
+            gate=gate,
+            may_retry=caller.may_retry,
+            now=site.clock(),
         )
     except JobFailed as error:
         return _refuse(site, run, attempt, _rejected(error), caller=caller)
     except ConfigError as error:  # a suite that somebody broke meanwhile
         reason = Failure(FailureClass.CONFIG, str(error))
         return _refuse(site, run, attempt, reason, caller=caller)
-    except (Conflict, Unavailable):
+    except Conflict:
         raise
+    except Unavailable as error:
+        if caller.may_retry or site.clock() - _finalizing_since(site, run) < PUBLISH_WITHIN:
+            raise
+        hours = PUBLISH_WITHIN.total_seconds() / 3600
+        message = f"Its outputs could not be published for {hours:g} hours: {error.problem}"
+        reason = Failure(FailureClass.INFRA, message)
+        return _refuse(site, run, attempt, reason, caller=caller)
     except Exception as error:
         if not caller.may_retry:  # nobody comes again, and time does not mend it
             problem = error.problem if isinstance(error, DataHarbourError) else repr(error)
@@ -229,6 +243,10 @@ def _publish(
         now=site.clock(),
     )
     return Conclusion(done, None)
+
+
+def _finalizing_since(site: Site, run: Run) -> datetime:
+    return next(e.at for e in site.store.events(run.id) if e.new == Detail.FINALIZING)
 
 
 def _refuse(

@@ -92,7 +92,7 @@ def cancel(
         raise Conflict(
             f"The run {run_id} is FINALIZING: its driver has ended, and its outputs are being "
             "published.",
-            "It ends within seconds; it is too late to cancel it.",
+            "It is too late to cancel it: it ends when they are, mostly within seconds.",
         )
     values = {"run_id": run_id, "now": now}
     has_driver = run.detail not in _BEFORE_DRIVER and (

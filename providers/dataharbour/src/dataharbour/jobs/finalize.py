@@ -15,6 +15,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from dataharbour.errors import DataHarbourError, Unavailable
+from dataharbour.jobs.attempts import RightToPublish
 from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.model import Run
 from dataharbour.jobs.output import (
@@ -25,6 +26,7 @@ from dataharbour.jobs.output import (
     withdraw,
 )
 from dataharbour.jobs.placeholders import output_root
+from dataharbour.jobs.publication import publisher_tag
 from dataharbour.jobs.row_counts import count_rows
 from dataharbour.jobs.store import RunStore
 from dataharbour.quality.process import QualityProcess
@@ -77,9 +79,19 @@ class Gate:
 
 
 def finalize(
-    store: RunStore, run: Run, attempt_id: UUID, *, lake: LakeEndpoint, gate: Gate, now: datetime
+    store: RunStore,
+    run: Run,
+    attempt_id: UUID,
+    *,
+    lake: LakeEndpoint,
+    gate: Gate,
+    may_retry: bool = True,
+    now: datetime,
 ) -> dict[str, Any]:
     """Gate, count, publish; once: when that was done before, its result is returned.
+
+    Old files that cannot be deleted now are a reason to come again, with `may_retry`; without, they
+    stay until the next publication, beside what the records name.
 
     Returns:
         JSON values: `tables` (rows, files and bytes of each) and `quality` (the
@@ -97,7 +109,7 @@ def finalize(
     with store.publishing(attempt_id) as right:
         result = right.result
         if result is None:
-            quality, rows = _checked(run, attempt_id, lake=lake, gate=gate)
+            quality, rows = _checked(run, attempt_id, lake=lake, gate=gate, right=right)
             right.take_tables(run.outputs)
             records = publish(
                 lake_store,
@@ -116,7 +128,12 @@ def finalize(
             right.complete(result)
     with store.publishing(attempt_id) as right:  # not before that is committed
         right.take_tables(run.outputs)
-        remove_outdated(lake_store, tables, attempt_id=attempt_id, check=right)
+        try:
+            remove_outdated(lake_store, tables, attempt_id=attempt_id, check=right)
+        except Unavailable as error:
+            if may_retry:
+                raise
+            log.warning("Old files of %s stay: %s", ", ".join(tables), error.problem)
     discard(run, attempt_id, lake=lake)
     return result
 
@@ -145,7 +162,7 @@ def discard(run: Run, attempt_id: UUID, *, lake: LakeEndpoint) -> None:
 
 
 def _checked(
-    run: Run, attempt_id: UUID, *, lake: LakeEndpoint, gate: Gate
+    run: Run, attempt_id: UUID, *, lake: LakeEndpoint, gate: Gate, right: RightToPublish
 ) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """The verdict on what an attempt staged, and the rows of its tables.
 
@@ -157,7 +174,8 @@ def _checked(
         return gate.check(root), count_rows(lake, root, tables)
     except Exception:
         with suppress(DataHarbourError):
-            withdraw(open_lake(lake), tables, attempt_id)
+            right()  # the gate may have taken longer than that lives
+            withdraw(open_lake(lake), tables, publisher_tag(attempt_id))
         raise
 
 

@@ -102,7 +102,7 @@ def publish(
         is_written_perhaps = isinstance(error, Unavailable) and records
         if not is_written_perhaps:
             with suppress(DataHarbourError):  # the first error says more than a second one
-                withdraw(store, [output.table for output in outputs], attempt_id)
+                withdraw(store, [output.table for output in outputs], token)  # of this call alone
         raise
     return records
 
@@ -126,11 +126,15 @@ def remove_outdated(
             store.delete(old)
 
 
-def withdraw(store: ObjectStore, tables: Iterable[str], attempt_id: object) -> None:
-    """Remove the copies that publishers of an attempt have left, unless they are the content."""
+def withdraw(store: ObjectStore, tables: Iterable[str], tag: str) -> None:
+    """Remove the copies whose names carry a tag, unless they are the content.
+
+    The tag of an attempt (`publisher_tag`) is that of all its publishers: only who holds the right
+    to publish may name it.
+    """
     for table in tables:
         record = read_record(store, table) or Record()
-        store.delete(copied_by(attempt_id, table, record, _keys(store, table)))
+        store.delete(copied_by(tag, table, record, _keys(store, table)))
 
 
 def shown(store: ObjectStore, tables: Iterable[str], attempt_id: object) -> list[str]:

@@ -5,6 +5,7 @@ Pure: lists of keys in, a plan or a refusal out. `output` carries it out.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,10 +73,10 @@ def outdated(table: str, record: Record, current: Iterable[str]) -> list[str]:
     return sorted(key for key in current if key not in kept and not is_folder_mark(key))
 
 
-def copied_by(attempt_id: object, table: str, record: Record, current: Iterable[str]) -> list[str]:
-    """Those that an attempt has copied there, of the keys that are `outdated`."""
-    tag = f"-{publisher_tag(attempt_id)}-"
-    return [key for key in outdated(table, record, current) if tag in key.rpartition("/")[2]]
+def copied_by(tag: str, table: str, record: Record, current: Iterable[str]) -> list[str]:
+    """Those of the keys that are `outdated` whose names carry a tag."""
+    old = outdated(table, record, current)
+    return [key for key in old if re.search(rf"-{re.escape(tag)}[-.]", key.rpartition("/")[2])]
 
 
 def publisher_tag(attempt_id: object) -> str:

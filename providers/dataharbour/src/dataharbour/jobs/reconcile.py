@@ -114,7 +114,10 @@ def reconcile(site: Site, task_of: Callable[[Run], Task]) -> dict[str, list[str]
                 continue
         except Exception as error:  # the others must not wait until somebody has mended this one
             log.exception("Run %s cannot be looked after", run.id)
-            failed[str(run.id)] = error
+            if terminal(site.store.get(run.id).detail):  # that has ended it
+                done.setdefault(str(Verdict.FAIL), []).append(str(run.id))
+            else:
+                failed[str(run.id)] = error
         else:
             log.warning("%s: run %s", found, run.id)
             done.setdefault(str(found), []).append(str(run.id))

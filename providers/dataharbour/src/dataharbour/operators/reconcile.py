@@ -9,6 +9,8 @@ from airflow.sdk import BaseOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from dataharbour.jobs.site import Site
+
 
 class ReconcileRunsOperator(BaseOperator):
     """Ends each run that is open though its task is over, with what is left of its driver.
@@ -22,29 +24,52 @@ class ReconcileRunsOperator(BaseOperator):
         ``mend`` the names of the jobs.
 
     Raises:
-        Unavailable: some runs could not be looked after; everything else was done.
+        DataHarbourError: something could not be done, e.g. some runs could not be looked after;
+            everything else was. The log names each.
     """
 
     def execute(self, context: Context) -> dict[str, list[str]]:
         """Look once."""
-        from dataharbour.hooks.database import DataHarbourDatabaseHook
-        from dataharbour.jobs.folders import remove_old_folders
-        from dataharbour.jobs.reconcile import reconcile
-        from dataharbour.jobs.staging import remove_left_staging
         from dataharbour.operators.surroundings import site_of_task
-        from dataharbour.triggers.task_state import task_of
 
         site = site_of_task(actor="reconciliation")
-        try:
-            changed = reconcile(site, task_of)
-        finally:
-            stored_jobs = site.settings.stored_jobs
-            mended = DataHarbourDatabaseHook().definition_store(stored_jobs).repair()
-            if mended:
-                self.log.warning("mend: %s", ", ".join(mended))
-            now = site.clock()
-            if removed := remove_old_folders(site.store, site.settings, now=now):
-                self.log.info("Removed the folders of %d attempts", removed)
-            if removed := remove_left_staging(site.store, site.lake, now=now):
-                self.log.info("Removed what %d attempts had staged", removed)
-        return {**changed, "mend": mended} if mended else changed
+        changed: dict[str, list[str]] = {}
+        failed: list[Exception] = []
+        for part in (self._end_runs, self._mend_jobs, self._remove_folders, self._remove_staging):
+            try:
+                changed |= part(site)
+            except Exception as error:  # the other parts do not depend on this one
+                self.log.exception("%s failed", part.__name__.strip("_"))
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return changed
+
+    def _end_runs(self, site: Site) -> dict[str, list[str]]:
+        from dataharbour.jobs.reconcile import reconcile
+        from dataharbour.triggers.task_state import task_of
+
+        return reconcile(site, task_of)
+
+    def _mend_jobs(self, site: Site) -> dict[str, list[str]]:
+        from dataharbour.hooks.database import DataHarbourDatabaseHook
+
+        mended = DataHarbourDatabaseHook().definition_store(site.settings.stored_jobs).repair()
+        if not mended:
+            return {}
+        self.log.warning("mend: %s", ", ".join(mended))
+        return {"mend": mended}
+
+    def _remove_folders(self, site: Site) -> dict[str, list[str]]:
+        from dataharbour.jobs.folders import remove_old_folders
+
+        if removed := remove_old_folders(site.store, site.settings, now=site.clock()):
+            self.log.info("Removed the folders of %d attempts", removed)
+        return {}
+
+    def _remove_staging(self, site: Site) -> dict[str, list[str]]:
+        from dataharbour.jobs.staging import remove_left_staging
+
+        if removed := remove_left_staging(site.store, site.lake, now=site.clock()):
+            self.log.info("Removed what %d attempts had staged", removed)
+        return {}

@@ -57,7 +57,8 @@ class Collection:
         wanted, beyond = _within_limits(artifacts.listed(self._left))
         for artifact in wanted:
             try:
-                self._collect(artifact.name)
+                if not self._collect(artifact.name):
+                    said.append(f"The artifact {artifact.name} is not kept: it has just changed.")
             except OSError as error:
                 said.append(f"The artifact {artifact.name} is not kept: {error.strerror}.")
         if strange := artifacts.others(self._left):
@@ -86,15 +87,20 @@ class Collection:
             self._copy(artifacts.NOTEBOOK)
             self._seen = now
 
-    def _collect(self, name: str) -> None:
-        self._copy(name)
-        artifacts.remove(self._left, name)  # there shall not be two of them
+    def _collect(self, name: str) -> bool:
+        is_kept = self._copy(name)
+        if is_kept:
+            artifacts.remove(self._left, name)  # there shall not be two of them
+        return is_kept
 
-    def _copy(self, name: str) -> None:
+    def _copy(self, name: str) -> bool:
+        """Whether there was such a file, of a size that is kept."""
         data = artifacts.read(self._left, name)
-        if data is not None:
-            self._kept.parent.mkdir(mode=0o700, exist_ok=True)
-            artifacts.write(self._kept, name, self._redact(data))
+        if data is None:
+            return False
+        self._kept.parent.mkdir(mode=0o700, exist_ok=True)
+        artifacts.write(self._kept, name, self._redact(data))
+        return True
 
 
 def _within_limits(found: list[Artifact]) -> tuple[list[Artifact], list[str]]:
