@@ -44,76 +44,29 @@ _WORDS = (
 # A name ends in such a word; in these also where nothing parts it from what is before: PGPASSWORD.
 _GLUED = r"(?:[0-9a-z]{1,40}?(?:pass(?:word|wd|phrase)|secret))"
 _ENDING = rf"(?:{_WORDS}|{_GLUED})"
-# name=value, name:value, "name": value; the value is what follows the first group. In prose a colon
-# is followed by words, so "name: value" counts where nothing follows it on the line.
-_NAMED = rf"(?i)(?<![0-9a-z])({_ENDING}"
+# name=value, name:value, "name": value; the value is the last group. In prose a colon is followed
+# by words, so "name: value" counts where nothing follows it on the line.
 _WHOLE = rf"(?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_ENDING}"
-_QUOTE = r"(?:\\?[\"'])"
-_OPENING = r"(?:(?:[bfru]{1,2}|\$)?(?:\"\"\"|'''|\\?[\"']))"
-
-
-def _quoted(quote: str, *inside: str) -> str:
-    """What stands in quotes, up to their end, or to that of the line where they have none.
-
-    A quote may also be the end of the text that names the secret ("--token=" is missing): what
-    begins as such a text would go on is a value only where that has the end of one, too.
-
-    Args:
-        quote: which, as it is written.
-        inside: what else of quotes and backslashes is part of the value.
-    """
-    part = "|".join([*inside, r"[^\"'\\\r\n]", r"[\"']".replace(quote[-1], "")])
-    odd = r"[\s,;:.)}\]&?!+|>\"']"
-    return (
-        rf"(?<={quote})(?:(?!{odd})(?:{part}|{quote}{quote}|{quote}(?=\w))++"
-        rf"|(?={odd})(?:{part})++(?<![\s,;:.(\[{{=+|&])(?={quote}(?![\w\"'$@-])))"
-    )
-
-
-# As JSON, Python and shells write them; after \\" (JSON in JSON) to the next of that kind. Each is
-# read once, and nothing is given back.
-_QUOTED = "|".join(
-    [
-        _quoted(r"\\\"", r"\\{4}", r"\\{3}\"", r"\\(?!\")"),
-        _quoted(r"\\'", r"\\{4}", r"\\{3}'", r"\\(?!')"),
-        _quoted(r"\"", r"\\."),
-        _quoted("'", r"\\?'(?:\"'\"|\\')'", r"\\."),
-    ]
+_NAMED = rf"(?i)(?<![0-9a-z])({_WHOLE}"
+_VALUE = (
+    r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))"
+    r"(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
 )
-_PLAIN = (
-    r"(?:(?:bearer|basic|digest)\s)?"
-    r"(?:\\\s|[^\s\"'&;,}\]\\]|\\|(?<=\w)[\"'](?=\w))++"
-)
-_NO_PLACEHOLDER = r"(?!\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*)"
-_VALUE = rf"{_NO_PLACEHOLDER}(?:{_QUOTED}|{_PLAIN})"
-_PAIR = re.compile(_NAMED + rf"(?:{_QUOTE}?\s?=\s?|{_QUOTE}\s?:\s?|:(?!/)){_OPENING}?+)" + _VALUE)
-_LINE = re.compile(
-    _NAMED + rf":[ \t]{_OPENING}?+)" + _VALUE + rf"{_QUOTE}?[ \t]{{0,20}}(?=[\r\n,;}}\]]|\Z)"
-)
-# A password may hold an @, and so may a user's name: the last one parts them from the host. One
-# with / ? or # makes no address, and is written all the same; what follows a colon may be a port.
-_ADDRESS = r"(?i)\b([a-z][0-9a-z+.-]{0,30}://"
-_ODD = r"\{(?!\{?[\w. ]{0,80}\})|(?<=\w)[\"'](?=\w)"
-_PASSWORD = rf"(?:[^\s/?#@\"'{{]++|{_ODD})*+"
-_TO_THE_LAST = rf"(?:{_PASSWORD}@(?={_PASSWORD}@))*+{_PASSWORD}(?=@)"
+_PAIR = re.compile(_NAMED + r"(?:[\"']?\s?=\s?|[\"']\s?:\s?|:(?!/))[\"']?)" + _VALUE)
+_LINE = re.compile(_NAMED + r":[ \t][\"']?)" + _VALUE + r"[\"']?[ \t]{0,20}(?=[\r\n,;}\]]|\Z)")
 _USERINFO = re.compile(
-    rf"{_ADDRESS}[^\s/?#:\"'\[]{{0,250}}:){_NO_PLACEHOLDER}(?!@(?!{_PASSWORD}@)){_TO_THE_LAST}"
-)
-_WITH_SLASH = re.compile(
-    rf"{_ADDRESS}[^\s/?#:@.\"'\[]{{1,100}}:){_NO_PLACEHOLDER}(?![/@]|[0-9]{{1,5}}[,/?#])"
-    rf"(?:[^\s@\"'{{:]|:(?!//)|{_ODD})++(?:@(?={_PASSWORD}@){_PASSWORD})*+(?=@)"
+    r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/@:\"']{0,250}:)([^\s/@\"'{]{1,1000})(?=@)"
 )
 # What stands where the value of a flag would: another flag, --so or -s.
-_NO_VALUE = r"(?:--[a-z][0-9a-z]*(?:[-_.][0-9a-z]+)*|-[a-z])(?![^\s\"'=\\])"
-# --flag value, and '--flag', 'value' as Python and JSON show a command line.
+_NO_VALUE = r"(?:--[a-z][0-9a-z]*(?:[-_.][0-9a-z]+)*|-[a-z])(?![^\s\"'=])"
+# --flag value, and '--flag', 'value' as Python shows a command line.
 _FLAGGED = re.compile(
-    rf"(?i)(?<![^\s\"'\[(,=])(--?{_WHOLE}"
-    rf"(?:{_QUOTE}(?:,\s{{0,20}}(?={_QUOTE})|,?\s{{1,20}})|\s{{1,20}}){_OPENING}?+)(?!{_NO_VALUE})"
+    rf"(?i)(?<![^\s\"'\[(,=])(--?{_WHOLE}(?:[\"'],?\s{{1,20}}[\"']?|\s{{1,20}}[\"']?))(?!{_NO_VALUE})"
     + _VALUE
 )
 _BEARER = re.compile(r"(?i)\b((?:bearer|basic)\s)([0-9a-z._~+/=-]{16,4000})")
 
-_PAIRS = (_PAIR, _LINE, _FLAGGED, _USERINFO, _WITH_SLASH, _BEARER)
+_PAIRS = (_PAIR, _LINE, _FLAGGED, _USERINFO, _BEARER)
 
 _NAME = re.compile(rf"(?i)(?:^|.*[^0-9a-z]){_ENDING}$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
