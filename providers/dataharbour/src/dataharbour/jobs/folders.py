@@ -21,7 +21,7 @@ from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
 
 KEPT_FOR = timedelta(days=7)  # a failure of Friday is still looked into on the next one
-_FOR_EVER = timedelta(days=36_500)
+_FOR_EVER = 36_500  # days
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def remove_old_folders(store: RunStore, settings: Settings, *, now: datetime) ->
         now: aware UTC.
     """
     if settings.artifacts_days:
-        stays = min(timedelta(days=settings.artifacts_days), _FOR_EVER)
+        stays = timedelta(days=min(settings.artifacts_days, _FOR_EVER))
         _remove_old(store, settings.artifacts, before=now - stays)
     return _remove_old(store, settings.runs, before=now - KEPT_FOR)
 

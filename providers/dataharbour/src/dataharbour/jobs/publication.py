@@ -5,7 +5,6 @@ Pure: lists of keys in, a plan or a refusal out. `output` carries it out.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +74,9 @@ def outdated(table: str, record: Record, current: Iterable[str]) -> list[str]:
 
 def copied_by(tag: str, table: str, record: Record, current: Iterable[str]) -> list[str]:
     """Those of the keys that are `outdated` whose names carry a tag."""
+    whole = (f"-{tag}-", f"-{tag}.")
     old = outdated(table, record, current)
-    return [key for key in old if re.search(rf"-{re.escape(tag)}[-.]", key.rpartition("/")[2])]
+    return [key for key in old if any(part in key.rpartition("/")[2] for part in whole)]
 
 
 def publisher_tag(attempt_id: object) -> str:
@@ -96,7 +96,7 @@ def plan_publish(
 
     Files are numbered in each partition's folder, by their staged names, and carry
     `token`: ``part-00000-<token>.snappy.parquet``. So no publication ever writes
-    to, or deletes, a file of another one.
+    to a file of another one.
 
     Args:
         output: the table.

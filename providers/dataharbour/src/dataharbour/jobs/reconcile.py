@@ -108,8 +108,9 @@ def reconcile(site: Site, task_of: Callable[[Run], Task]) -> dict[str, list[str]
     failed: dict[str, Exception] = {}
     for run in _unattended(site.store, before=site.clock() - QUIET_FOR):
         try:
-            succeeded = run.attempt > 0 and _attempt(site, run).observed is Detail.SUCCEEDED
-            found = verdict(run, task_of(run), has_succeeded=succeeded, now=site.clock())
+            task = task_of(run)
+            succeeded = task.is_over and _has_succeeded(site, run)
+            found = verdict(run, task, has_succeeded=succeeded, now=site.clock())
             if found is Verdict.LEAVE or not _carry_out(site, run, found):
                 continue
         except Exception as error:  # the others must not wait until somebody has mended this one
@@ -198,6 +199,10 @@ def _end(site: Site, run: Run, found: Verdict) -> bool:
             now=site.clock(),
         )
     return True
+
+
+def _has_succeeded(site: Site, run: Run) -> bool:
+    return run.attempt > 0 and _attempt(site, run).observed is Detail.SUCCEEDED
 
 
 def _attempt(site: Site, run: Run) -> AttemptState:
