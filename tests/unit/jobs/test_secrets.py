@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dataharbour.errors import SecretInRequest
@@ -73,6 +76,23 @@ PLAIN = [
     "--password-file /run/x",
     "the pre--password age",
     "bypass=1",
+    'no option "--token=" is known; say "--key" or "--x"',
+    'the argument "password=" is missing, and more',
+    '["--password=", "--user", "x"]',
+    '["--password=","--user","x"]',
+    'print("password: " + typed)',
+    'log("token: ", value, "b")',
+    '{"msg": "no password=", "user": "bob"}',
+    'password="" user="x y"',
+    "--token '' --data 'a b'",
+    '{"token":"","data":"a b"}',
+    "http://host:8080/@scope/package",
+    "https://host:443?mail=ana@example.org",
+    "https://example.org?t=12:30&mail=ana@example.org",
+    "mongodb://a:27017,b:27017/db?owner=ana@example.org",
+    "http://[::1]:8080/a@b",
+    "file://C:/Users/ana@example.org",
+    "postgresql://app:{params.password}@db/x",
 ]
 
 
@@ -238,6 +258,131 @@ def test_redaction_keeps_the_shape_and_is_done_once(value):
     assert shown == value, "what is not refused is not hidden"
 
 
+def in_a_shell(word: str) -> str:
+    """In quotes, as `shlex.quote` writes it where that is needed; here always."""
+    return shlex.quote(f" {word}")[:1] + shlex.quote(f" {word}")[2:]
+
+
+# Forms in which a secret of any characters stands in a text.
+QUOTED = {
+    "json": lambda secret: json.dumps({"password": secret, "user": "ana"}),
+    "json in json": lambda secret: json.dumps({"body": json.dumps({"api_key": secret})}),
+    "python": lambda secret: repr({"dbPassword": secret, "n": 1}),
+    "python, an argument": lambda secret: f"connect(password={secret!r}, timeout=3)",
+    "a command line": lambda secret: f"job --password {in_a_shell(secret)} --rows 7",
+    "a command line with =": lambda secret: f"job --token={in_a_shell(secret)} --rows 7",
+    "a command line as python shows it": lambda secret: str(["job", "--password", secret, "x"]),
+    "yaml": lambda secret: f"password: {json.dumps(secret)}\nuser: ana",
+    "json, packed": lambda secret: json.dumps({"token": secret, "n": 1}, separators=(",", ":")),
+    "a command line as json, packed": lambda secret: json.dumps(
+        ["job", "--password", secret, "x"], separators=(",", ":")
+    ),
+    "a command line in json": lambda secret: json.dumps(
+        {"args": json.dumps(["job", "--password", secret, "x"])}
+    ),
+    "python, bytes": lambda secret: f"connect(password={secret.encode()!r}, timeout=3)",
+    "sql": lambda secret: "ROLE x PASSWORD = '" + secret.translate({92: "", 39: "''"}) + "' LOGIN",
+    "by hand in a shell": lambda secret: "job --password '" + secret.replace("'", "'\\''") + "' x",
+}
+# Those that say where the value ends, whatever it is.
+PLAIN_ENDS = ["json", "python, an argument", "json, packed", "a command line as python shows it"]
+PRINTABLE = st.characters(min_codepoint=32, max_codepoint=126)
+
+
+@pytest.mark.parametrize("form", QUOTED.values(), ids=QUOTED)
+@given(st.text(PRINTABLE, min_size=1, max_size=40))
+@example("two words and a third")
+@example('it\'s a "quoted" one')
+@example("back\\slash \\' \\\" end")
+@example("x" * 5_000 + " y")
+def test_nothing_of_a_quoted_secret_stays(form, secret):
+    assume(HIDDEN not in secret)
+    secret = f"QZ{secret}ZQ"  # no placeholder, no flag, and to be told from all else
+    pieces = {secret[n : n + 3] for n in range(len(secret) - 2)}
+    around = form("W")
+    shown = redact_text(form(secret))
+    assert not [piece for piece in pieces if piece in shown and piece not in around]
+    assert "QZ" not in shown
+    assert "ZQ" not in shown
+
+
+@pytest.mark.parametrize("name", PLAIN_ENDS)
+@given(st.text(PRINTABLE, min_size=3, max_size=40))
+@example("& so on")
+@example("\"'")
+@example(", it's")
+def test_it_may_begin_with_any_character(name, secret):
+    assume(HIDDEN not in secret and not re.match(r"[\s-]|\{|\$\{", secret))
+    # Nor as a text goes on between two quotes.
+    assume(not re.match(r"[,;:.)}\]&?!+|>\"'].*[\s,;:.(\[{=+|&]$", secret))
+    form = QUOTED[name]
+    around = form("W")
+    shown = redact_text(form(secret))
+    pieces = {secret[n : n + 3] for n in range(len(secret) - 2)}
+    assert not [piece for piece in pieces if piece in shown and piece not in around]
+    assert shown.partition("***")[0].rstrip("'\"") == around.partition("W")[0].rstrip("'\"")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password='it's ok'", "password='***'"),
+        ('password="""two words"""', 'password="""***"'),
+        ("PGPASSWORD=$'two words'", "PGPASSWORD=$'***'"),
+        ('password="two words', 'password="***'),
+        ('token="two words\nthe next line', 'token="***\nthe next line'),
+        ('--token "a b" --data "c d"', '--token "***" --data "c d"'),
+    ],
+)
+def test_what_is_written_carelessly_is_hidden_too(text, shown):
+    assert redact_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://ana:pa@ss@db.example/x",
+        "postgresql://ana@example.org:pass@db.example/x",
+        "s3://key:a@b@c@localhost:9000/lake",
+        "s3://key:ab/c+d==@localhost:9000/lake",
+        "s3://key:ab/c?d#e@f@localhost:9000/lake?x=y@z",
+        "postgresql://ana:pa{ss'wo@rd@db.example/x?mail=ana@example.org",
+    ],
+)
+def test_a_password_in_an_address_is_hidden_whole(text):
+    scheme, _, rest = text.partition("://")
+    user, _, _ = rest.partition(":")
+    place = re.search(r"@(?:db|localhost).*", rest)
+    assert redact_text(text) == f"{scheme}://{user}:***{place[0]}"
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/?#{\"'")))
+def test_a_password_of_any_characters_is_hidden_whole_in_an_address(password):
+    assume(password and not password.startswith("***"))
+    text = f"copy postgresql://ana:{password}@db.example:5432/x?mail=ana@example.org to it"
+    shown = "copy postgresql://ana:***@db.example:5432/x?mail=ana@example.org to it"
+    assert redact_text(text) == shown
+
+
+PARTS = [
+    "password", "token", "--password", "=", ":", ": ", " ", ", ", "'", '"', '\\"', "\\", "***",
+    "a", "b c", "-x", "{params.x}", "{", "}", "]", "\n", "http://", "@", "/", "u:p", "bearer ", "$",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=25).map("".join))
+@settings(max_examples=500)
+def test_what_was_hidden_once_is_left_alone(text):
+    shown = redact_text(text)
+    assert redact_text(shown) == shown
+    assert (shown != text) is holds_secret(text)
+
+
+def test_quotes_hide_no_more_than_what_they_hold():
+    text = "job --password 'two words' --rows 7, token=\"a b\" user='ana lee'"
+    assert redact_text(text) == "job --password '***' --rows 7, token=\"***\" user='ana lee'"
+
+
 @pytest.mark.parametrize("piece", ["-eyJ", "_-eyJ", "-eyJ-"])
 def test_what_begins_like_a_token_again_and_again_is_read_once(piece):
     def cost_s(text: str) -> float:
@@ -256,7 +401,8 @@ def test_what_begins_like_a_token_again_and_again_is_read_once(piece):
     ["a." * 130_000, "a_" * 130_000, "password" * 30_000, "eyJ" + "a" * 200_000, "x://" * 60_000,
      "-----BEGIN " * 20_000, "token = " * 30_000, "https://" + "a:" * 100_000,
      "--password " * 20_000, "x" * 200_000, "--a-" * 60_000, "secret" * 40_000,
-     "--token --x=" * 20_000],
+     "--token --x=" * 20_000, 'token: "' * 30_000, "token='" + "a" * 200_000, 'token=\\"' * 30_000,
+     "token='\"" * 30_000, "https://" + "a:@" * 80_000, "a://b:c@" * 30_000, "token=\\ " * 30_000],
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_the_largest_body_is_searched_in_no_time(text):
@@ -264,3 +410,18 @@ def test_the_largest_body_is_searched_in_no_time(text):
     holds_secret(text)
     redact_text(text)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a." * 500_000, "password='" + "a line of a log, " * 60_000, '"token=", ' * 100_000,
+     "u://a:b@c@d" * 90_000, "postgresql://ana:" + "u://a:b/c'd" * 90_000],
+    ids=lambda line: line[:20],
+)  # fmt: skip
+def test_a_line_of_a_megabyte_is_searched_within_a_second(line):
+    def cost_s() -> float:
+        start = time.process_time()
+        redact_text(line)
+        return time.process_time() - start
+
+    assert any(cost_s() < 1 for _ in range(3))

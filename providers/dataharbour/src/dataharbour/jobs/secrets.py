@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from dataharbour.errors import SecretInRequest
@@ -19,6 +19,18 @@ from dataharbour.jobs.json_pointer import step
 from dataharbour.jobs.model import RunRequest
 
 HIDDEN = "***"
+_numbers = count()
+
+
+def _once(pattern: str) -> str:
+    """Read what matches once, and give nothing of it back.
+
+    What ``(?>...)`` means; Python 3.11.2, Debian 12's, misreads that, ``(...)++`` and ``(...)*+``
+    where there are alternatives within.
+    """
+    group = f"once{next(_numbers)}"
+    return f"(?=(?P<{group}>{pattern}))(?P={group})"
+
 
 # The shapes of credentials that say themselves what they are.
 _TOKENS = (
@@ -27,8 +39,9 @@ _TOKENS = (
     r"\bglpat-[0-9A-Za-z_-]{20,250}",
     r"\bxox[abeoprs]-[0-9A-Za-z-]{10,250}|https://hooks\.slack\.com/services/[0-9A-Za-z/]{10,250}",
     # A JWT. Each piece between points is read once, from its beginning, and nothing is given back.
-    r"(?<![0-9A-Za-z_-])(?>(?:[0-9A-Za-z_-]*?\b)??eyJ)[0-9A-Za-z_-]{8,}+"
-    r"\.eyJ[0-9A-Za-z_-]{8,}+\.[0-9A-Za-z_-]{8,}+",
+    r"(?<![0-9A-Za-z_-])"
+    + _once(r"(?:[0-9A-Za-z_-]*?\b)??eyJ")
+    + r"[0-9A-Za-z_-]{8,}+\.eyJ[0-9A-Za-z_-]{8,}+\.[0-9A-Za-z_-]{8,}+",
     r"\bAIza[0-9A-Za-z_-]{35}\b",  # Google API key
     r"\b(?:sk|rk)_live_[0-9A-Za-z]{16,250}|\bsk-(?:(?:ant|proj)-[0-9A-Za-z_-]{32,250}|[0-9A-Za-z]{40,250})",
     r"\b(?:pypi|npm)[-_][0-9A-Za-z_-]{36,500}\b",
@@ -44,29 +57,85 @@ _WORDS = (
 # A name ends in such a word; in these also where nothing parts it from what is before: PGPASSWORD.
 _GLUED = r"(?:[0-9a-z]{1,40}?(?:pass(?:word|wd|phrase)|secret))"
 _ENDING = rf"(?:{_WORDS}|{_GLUED})"
-# name=value, name:value, "name": value; the value is the last group. In prose a colon is followed
-# by words, so "name: value" counts where nothing follows it on the line.
+# name=value, name:value, "name": value; the value is what follows the first group. In prose a colon
+# is followed by words, so "name: value" counts where nothing follows it on the line.
+_NAMED = rf"(?i)(?<![0-9a-z])({_ENDING}"
 _WHOLE = rf"(?:[0-9a-z]{{1,40}}[_.-]){{0,6}}{_ENDING}"
-_NAMED = rf"(?i)(?<![0-9a-z])({_WHOLE}"
-_VALUE = (
-    r"(?!(?:\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*))"
-    r"(?:(?:bearer|basic|digest)\s)?([^\s\"'&;,}\]]{1,4000})"
+_QUOTE = r"(?:\\?[\"'])"
+_OPENING = _once(r"(?:(?:[bfru]{1,2}|\$)?(?:\"\"\"|'''|\\?[\"']))?")
+
+
+def _quoted(quote: str, *inside: str) -> str:
+    """What stands in quotes, up to their end, or to that of the line where they have none.
+
+    A quote may also be the end of the text that names the secret ("--token=" is missing): what
+    begins as such a text would go on is a value only where that has the end of one, too.
+
+    Args:
+        quote: which, as it is written.
+        inside: what else of quotes and backslashes is part of the value.
+    """
+    part = "|".join([*inside, r"[^\"'\\\r\n]", r"[\"']".replace(quote[-1], "")])
+    odd = r"[\s,;:.)}\]&?!+|>\"']"
+    plainly = _once(rf"(?:{part}|{quote}{quote}|{quote}(?=\w))+")
+    oddly = _once(rf"(?:{part})+")
+    return (
+        rf"(?<={quote})(?:(?!{odd}){plainly}"
+        rf"|(?={odd}){oddly}(?<![\s,;:.(\[{{=+|&])(?={quote}(?![\w\"'$@-])))"
+    )
+
+
+# As JSON, Python and shells write them; after \\" (JSON in JSON) to the next of that kind. Each is
+# read once, and nothing is given back.
+_QUOTED = "|".join(
+    [
+        _quoted(r"\\\"", r"\\{4}", r"\\{3}\"", r"\\(?!\")"),
+        _quoted(r"\\'", r"\\{4}", r"\\{3}'", r"\\(?!')"),
+        _quoted(r"\"", r"\\."),
+        _quoted("'", r"\\?'(?:\"'\"|\\')'", r"\\."),
+    ]
 )
-_PAIR = re.compile(_NAMED + r"(?:[\"']?\s?=\s?|[\"']\s?:\s?|:(?!/))[\"']?)" + _VALUE)
-_LINE = re.compile(_NAMED + r":[ \t][\"']?)" + _VALUE + r"[\"']?[ \t]{0,20}(?=[\r\n,;}\]]|\Z)")
+_PLAIN = r"(?:(?:bearer|basic|digest)\s)?" + _once(
+    r"(?:\\\s|[^\s\"'&;,}\]\\]|\\|(?<=\w)[\"'](?=\w))+"
+)
+_NO_PLACEHOLDER = r"(?!\{\{?[\w. ]{0,80}\}|\$\{|\*\*\*)"
+_VALUE = rf"{_NO_PLACEHOLDER}(?:{_QUOTED}|{_PLAIN})"
+_PAIR = re.compile(_NAMED + rf"(?:{_QUOTE}?\s?=\s?|{_QUOTE}\s?:\s?|:(?!/)){_OPENING})" + _VALUE)
+_LINE = re.compile(
+    _NAMED + rf":[ \t]{_OPENING})" + _VALUE + rf"{_QUOTE}?[ \t]{{0,20}}(?=[\r\n,;}}\]]|\Z)"
+)
+# A password may hold an @, and so may a user's name: the last one parts them from the host. One
+# with / ? or # makes no address, and is written all the same; what follows a colon may be a port.
+_ADDRESS = r"(?i)\b([a-z][0-9a-z+.-]{0,30}://"
+_ODD = r"\{(?!\{?[\w. ]{0,80}\})|(?<=\w)[\"'](?=\w)"
+
+
+def _password() -> str:
+    """To the next @ or the end of the word; in new groups, so an expression may have several."""
+    return _once(rf"(?:[^\s/?#@\"'{{]|{_ODD})*")
+
+
+_TO_THE_LAST = _once(rf"(?:{_password()}@(?={_password()}@))*") + rf"{_password()}(?=@)"
 _USERINFO = re.compile(
-    r"(?i)\b([a-z][0-9a-z+.-]{0,30}://[^\s/@:\"']{0,250}:)([^\s/@\"'{]{1,1000})(?=@)"
+    rf"{_ADDRESS}[^\s/?#:\"'\[]{{0,250}}:){_NO_PLACEHOLDER}(?!@(?!{_password()}@)){_TO_THE_LAST}"
+)
+_WITH_SLASH = re.compile(
+    rf"{_ADDRESS}[^\s/?#:@.\"'\[]{{1,100}}:){_NO_PLACEHOLDER}(?![/@]|[0-9]{{1,5}}[,/?#])"
+    + _once(rf"(?:[^\s@\"'{{:]|:(?!//)|{_ODD})+")
+    + _once(rf"(?:@(?={_password()}@){_password()})*")
+    + "(?=@)"
 )
 # What stands where the value of a flag would: another flag, --so or -s.
-_NO_VALUE = r"(?:--[a-z][0-9a-z]*(?:[-_.][0-9a-z]+)*|-[a-z])(?![^\s\"'=])"
-# --flag value, and '--flag', 'value' as Python shows a command line.
+_NO_VALUE = r"(?:--[a-z][0-9a-z]*(?:[-_.][0-9a-z]+)*|-[a-z])(?![^\s\"'=\\])"
+# --flag value, and '--flag', 'value' as Python and JSON show a command line.
 _FLAGGED = re.compile(
-    rf"(?i)(?<![^\s\"'\[(,=])(--?{_WHOLE}(?:[\"'],?\s{{1,20}}[\"']?|\s{{1,20}}[\"']?))(?!{_NO_VALUE})"
+    rf"(?i)(?<![^\s\"'\[(,=])(--?{_WHOLE}"
+    rf"(?:{_QUOTE}(?:,\s{{0,20}}(?={_QUOTE})|,?\s{{1,20}})|\s{{1,20}}){_OPENING})(?!{_NO_VALUE})"
     + _VALUE
 )
 _BEARER = re.compile(r"(?i)\b((?:bearer|basic)\s)([0-9a-z._~+/=-]{16,4000})")
 
-_PAIRS = (_PAIR, _LINE, _FLAGGED, _USERINFO, _BEARER)
+_PAIRS = (_PAIR, _LINE, _FLAGGED, _USERINFO, _WITH_SLASH, _BEARER)
 
 _NAME = re.compile(rf"(?i)(?:^|.*[^0-9a-z]){_ENDING}$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
