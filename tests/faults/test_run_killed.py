@@ -134,7 +134,7 @@ def test_killed_at_any_step_a_run_ends_the_same(
     site, installation, monkeypatch, afterwards, deferred
 ):
     """User code starts once, the table has its rows once, whichever call was the last."""
-    open_store, count_rows = finalize.open_store, finalize.count_rows
+    open_lake, count_rows = finalize.open_lake, finalize.count_rows
     backend = site.backend_of("local")
     survived, step, before = False, 0, []
     while not survived:
@@ -144,8 +144,8 @@ def test_killed_at_any_step_a_run_ends_the_same(
         life = Life(step, afterwards=afterwards)
         caller = replace(CALLER, dag_run_id=f"manual__{step}")
         with monkeypatch.context() as patch:
-            patch.setattr(finalize, "open_store", lambda *a, life=life, **k: Mortal(
-                open_store(*a, **k), life))  # fmt: skip
+            patch.setattr(finalize, "open_lake", lambda lake, life=life: Mortal(
+                open_lake(lake), life))  # fmt: skip
             patch.setattr(finalize, "count_rows", Mortal(count_rows, life))
             mortal: Any = replace(
                 site,

@@ -4,15 +4,12 @@ A real metadata database, real users and tokens of SimpleAuthManager; no server.
 `tests/integration/test_api_live.py` asks the rest over HTTP.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dataharbour.api.access import Right
+from dataharbour.testing.asked_airflow import ask_airflow
 
 ASK = """
 import asyncio, json, os
@@ -127,19 +124,7 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict:
     home: Path = tmp_path_factory.mktemp("airflow")
-    environ = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer,user:user,op:op,admin:admin",
-        "AIRFLOW__API__PORT": "21099",
-        "AIRFLOW__API_AUTH__JWT_SECRET": "s" * 64,
-        "_AIRFLOW_PROCESS_CONTEXT": "server",  # as the API server sets it
-    }
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK], env=environ, capture_output=True, text=True, cwd=home
-    )
-    assert asked.returncode == 0, asked.stderr[-4000:]
-    return json.loads(asked.stdout.splitlines()[-1])
+    return ask_airflow(ASK, home=home, api__port="21099")
 
 
 @pytest.mark.parametrize(

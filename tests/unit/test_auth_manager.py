@@ -6,13 +6,11 @@ users of every role, and without a socket.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from dataharbour.testing.asked_airflow import ask_airflow
 
 ASK = """
 import json
@@ -173,20 +171,12 @@ READS = {
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict:
     home: Path = tmp_path_factory.mktemp("airflow")
-    environ = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(home),
-        "AIRFLOW__CORE__AUTH_MANAGER": "dataharbour.auth_manager.DataHarbourAuthManager",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "viewer:viewer,user:user,op:op,admin:admin",
-        "AIRFLOW__API_AUTH__JWT_SECRET": "s" * 64,
-        "_AIRFLOW_PROCESS_CONTEXT": "server",  # as the API server sets it
-    }
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK], env=environ, capture_output=True, text=True, cwd=home
+    return ask_airflow(
+        ASK,
+        home=home,
+        core__plugins_folder=str(home),
+        core__auth_manager="dataharbour.auth_manager.DataHarbourAuthManager",
     )
-    assert asked.returncode == 0, asked.stderr[-4000:]
-    return json.loads(asked.stdout.splitlines()[-1])
 
 
 def test_whatever_changes_runs_of_spark_job_takes_op_and_those_of_jobs_a_user(answers):

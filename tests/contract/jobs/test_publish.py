@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from dataharbour.jobs.backends.launch import LakeEndpoint
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import Output
 from dataharbour.jobs.output import discard_staging, publish, read_record, remove_outdated
 from dataharbour.jobs.publication import Record

@@ -21,8 +21,9 @@ from dataharbour.hooks import spark_submit as ours
 from dataharbour.hooks.k8s import K8sBackend
 from dataharbour.hooks.yarn import YarnBackend
 from dataharbour.jobs.applications import resolve_application
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
+from dataharbour.jobs.backends.launch import LaunchContext, StartedDriver
 from dataharbour.jobs.driver.carried import Carried
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import AttemptGrant, RunRequest
 from dataharbour.settings import Settings
 

@@ -13,8 +13,9 @@ import pytest
 from dataharbour.errors import ConfigError, ConfNotAllowed
 from dataharbour.jobs.applications import Application
 from dataharbour.jobs.backends.docker import DockerBackend, DockerPlace
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
+from dataharbour.jobs.backends.launch import LaunchContext, StartedDriver
 from dataharbour.jobs.container.body import NOBODY, ORDER, Limits
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import AttemptGrant, RunRequest
 from dataharbour.settings import Settings
 

@@ -21,11 +21,12 @@ from dataharbour.errors import (
     Unavailable,
 )
 from dataharbour.jobs import conclude, execute, stopping
-from dataharbour.jobs.backends.launch import LakeEndpoint, NotSubmitted
+from dataharbour.jobs.backends.launch import NotSubmitted
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.finalize import Gate
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import (
     AttemptState,
     Detail,

@@ -14,10 +14,11 @@ import pytest
 from dataharbour.errors import Conflict, JobFailed, Unavailable
 from dataharbour.jobs import attempts
 from dataharbour.jobs import finalize as finalizing
-from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.finalize import discard, finalize
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import Output, Run
 from dataharbour.jobs.row_counts import count_rows
+from dataharbour.storage.folder import FolderStore
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -225,6 +226,24 @@ def test_runs_with_the_same_tables_in_another_order_do_not_wait_for_each_other(s
     for thread in threads:
         thread.join(30)
     assert len(done) == 2
+
+
+def test_old_files_that_a_lake_keeps_go_with_the_next_publication(
+    store, lake, stage, tmp_path, monkeypatch
+):
+    def refuse(*_: object) -> None:
+        raise Unavailable("The store deletes nothing now.", "-")
+
+    finalize(store, *stage([1]), lake=lake, gate=CountingGate(), now=NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "delete", refuse)
+        second = stage([2])
+        with pytest.raises(Unavailable, match="deletes nothing"):
+            finalize(store, *second, lake=lake, gate=CountingGate(), now=NOW)
+        finalize(store, *second, lake=lake, gate=CountingGate(), may_retry=False, now=NOW)
+    assert sales(tmp_path) == [1, 2]
+    finalize(store, *stage([3]), lake=lake, gate=CountingGate(), now=NOW)
+    assert sales(tmp_path) == [3]
 
 
 def test_staging_that_is_no_longer_needed_goes_but_a_users_output_stays(

@@ -17,9 +17,10 @@ import pytest
 from dataharbour.jobs.applications import resolve_application
 from dataharbour.jobs.backends import start
 from dataharbour.jobs.backends.connect import ConnectBackend
-from dataharbour.jobs.backends.launch import ConnectEndpoint, LakeEndpoint, LaunchContext
+from dataharbour.jobs.backends.launch import ConnectEndpoint, LaunchContext
 from dataharbour.jobs.driver.handover import waiting
 from dataharbour.jobs.driver.process import is_running, start_ticks
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import Detail, FailureClass, RunRequest
 from dataharbour.settings import Settings
 

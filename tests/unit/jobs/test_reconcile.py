@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from dataharbour.errors import Unavailable
-from dataharbour.jobs.backends.launch import LakeEndpoint
 from dataharbour.jobs.conclude import PUBLISH_WITHIN, conclude
 from dataharbour.jobs.driver.process import is_running, start_ticks
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.finalize import Gate
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import Desired, Detail, FailureClass, RunRequest
 from dataharbour.jobs.outcomes import Outcome
 from dataharbour.jobs.reconcile import ACCEPTED_WITHIN, Task, Verdict, reconcile, verdict

@@ -11,8 +11,9 @@ import pytest
 
 from dataharbour.errors import ConfigError
 from dataharbour.jobs.applications import Application
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext
+from dataharbour.jobs.backends.launch import LaunchContext
 from dataharbour.jobs.backends.start import attempt_folder, start_driver
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import RunRequest
 from dataharbour.settings import Settings
 

@@ -9,7 +9,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from dataharbour import settings
 
 if TYPE_CHECKING:
-    from dataharbour.jobs.backends.launch import LakeEndpoint
+    from dataharbour.jobs.lake import LakeEndpoint
 
 
 class LakeHook(S3Hook):
@@ -30,7 +30,7 @@ class LakeHook(S3Hook):
 
     def endpoint(self) -> LakeEndpoint:
         """Where the lake is, with the keys to it."""
-        from dataharbour.jobs.backends.launch import LakeEndpoint
+        from dataharbour.jobs.lake import LakeEndpoint
 
         uri = settings.load().lake
         if uri.startswith("file:"):

@@ -7,7 +7,6 @@ when its outputs are published, and when it has ended otherwise (`discard`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +15,7 @@ from uuid import UUID
 
 from dataharbour.errors import DataHarbourError, Unavailable
 from dataharbour.jobs.attempts import RightToPublish
-from dataharbour.jobs.backends.launch import LakeEndpoint
+from dataharbour.jobs.lake import LakeEndpoint, aws_variables, open_lake
 from dataharbour.jobs.model import Run
 from dataharbour.jobs.output import (
     discard_staging,
@@ -30,8 +29,6 @@ from dataharbour.jobs.publication import publisher_tag
 from dataharbour.jobs.row_counts import count_rows
 from dataharbour.jobs.store import RunStore
 from dataharbour.quality.process import QualityProcess
-from dataharbour.storage.open import open_store
-from dataharbour.storage.store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,7 @@ class Gate:
     def __init__(self, suite: str | None, *, lake: LakeEndpoint, include_dir: Path) -> None:
         self._suite = suite
         self._include_dir = include_dir
-        self._process = None if suite is None else QualityProcess.start(environ=_access(lake))
+        self._process = None if suite is None else QualityProcess.start(environ=aws_variables(lake))
 
     @classmethod
     def of(cls, run: Run, lake: LakeEndpoint, include_dir: Path) -> Self:
@@ -177,26 +174,3 @@ def _checked(
             right()  # the gate may have taken longer than that lives
             withdraw(open_lake(lake), tables, publisher_tag(attempt_id))
         raise
-
-
-def open_lake(lake: LakeEndpoint) -> ObjectStore:
-    """The lake's objects."""
-    return open_store(
-        lake.uri,
-        endpoint_url=lake.endpoint_url,
-        access_key=lake.access_key,
-        secret_key=lake.secret_key,
-        region=lake.region,
-    )
-
-
-def _access(lake: LakeEndpoint) -> Mapping[str, str]:
-    """The bucket's keys under AWS's names."""
-    named = {
-        "AWS_ENDPOINT_URL": lake.endpoint_url,
-        "AWS_ACCESS_KEY_ID": lake.access_key,
-        "AWS_SECRET_ACCESS_KEY": lake.secret_key,
-        "AWS_REGION": lake.region,
-        "AWS_DEFAULT_REGION": lake.region,
-    }
-    return {name: value for name, value in named.items() if value is not None}

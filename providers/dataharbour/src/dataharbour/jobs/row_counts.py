@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from dataharbour.errors import JobFailed, Unavailable
-from dataharbour.jobs.backends.launch import LakeEndpoint
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.storage.arrow import data_files, open_filesystem
 
 _READERS = 8  # a footer is one or two small requests; the wait is the network's

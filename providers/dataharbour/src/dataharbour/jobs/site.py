@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from dataharbour.jobs.backends.launch import BackendOf, LakeEndpoint
+from dataharbour.jobs.backends.launch import BackendOf
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.store import RunStore
 from dataharbour.settings import Settings
 

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from dataharbour.errors import Unavailable
-from dataharbour.jobs.backends.launch import LakeEndpoint
-from dataharbour.jobs.finalize import open_lake
+from dataharbour.jobs.lake import LakeEndpoint, open_lake
 from dataharbour.jobs.output import discard_staging
 from dataharbour.jobs.placeholders import STAGING
 from dataharbour.jobs.store import RunStore

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dataharbour import settings
-from dataharbour.jobs.backends.launch import Backend, LakeEndpoint
+from dataharbour.jobs.backends.launch import Backend
 from dataharbour.jobs.caller import Caller
 from dataharbour.jobs.conclude import Conclusion, conclude
 from dataharbour.jobs.execute import begin, open_run
 from dataharbour.jobs.finalize import Gate
 from dataharbour.jobs.follow import LogTail, follow, tail_of
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import Output, RunRequest
 from dataharbour.jobs.outcomes import patience
 from dataharbour.jobs.site import Site

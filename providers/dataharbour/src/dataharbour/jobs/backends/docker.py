@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dataharbour.errors import ConfigError, ConfNotAllowed
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
+from dataharbour.jobs.backends.launch import LaunchContext, StartedDriver
 from dataharbour.jobs.backends.local import JVM_FLAGS, LOGGING, SHORT_FLAGS, lake_keys
 from dataharbour.jobs.backends.names import BackendName, Profile
 from dataharbour.jobs.backends.start import (
@@ -42,6 +42,7 @@ from dataharbour.jobs.container.body import (
     container_name,
     request_body,
 )
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.placeholders import output_root
 from dataharbour.storage.address import split_address
 

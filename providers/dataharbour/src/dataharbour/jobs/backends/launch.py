@@ -17,6 +17,7 @@ from uuid import UUID
 from dataharbour.errors import ConfigError, Unavailable
 from dataharbour.jobs.applications import Application
 from dataharbour.jobs.backends.names import NAME_LABEL
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.jobs.model import AttemptGrant, RunRequest
 from dataharbour.settings import Settings
 
@@ -34,17 +35,6 @@ class ConnectEndpoint:
     port: int
     token: str = field(repr=False)
     ui_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LakeEndpoint:
-    """The data bucket; the fields after `uri` are None for a ``file://`` lake."""
-
-    uri: str
-    endpoint_url: str | None = None
-    region: str | None = None
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

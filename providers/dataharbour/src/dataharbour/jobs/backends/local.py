@@ -17,7 +17,7 @@ from pathlib import Path
 from dataharbour.errors import ConfigError
 from dataharbour.jobs import event_logs
 from dataharbour.jobs.backends.class_archive import ClassArchive, make_in_background
-from dataharbour.jobs.backends.launch import LakeEndpoint, LaunchContext, StartedDriver
+from dataharbour.jobs.backends.launch import LaunchContext, StartedDriver
 from dataharbour.jobs.backends.names import BackendName, Profile
 from dataharbour.jobs.backends.start import (
     CLAIM_WITHIN_S,
@@ -30,6 +30,7 @@ from dataharbour.jobs.backends.start import (
     process_environment,
     start_driver,
 )
+from dataharbour.jobs.lake import LakeEndpoint
 from dataharbour.storage.address import folder_address
 
 log = logging.getLogger(__name__)
