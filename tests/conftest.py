@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,13 +36,15 @@ STARTERS = {
 }  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # xdist reads the groups in its own hook, before ours otherwise
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """Mark the tests that start something, and keep those together that share what was started."""
     for item in items:
         if STARTERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("service")
         if (shared := _shared(item)) is not None:
             item.add_marker(pytest.mark.xdist_group(shared))
+    return (yield)
 
 
 def _shared(item: pytest.Item) -> str | None:
@@ -54,6 +56,8 @@ def _shared(item: pytest.Item) -> str | None:
         return "spark"
     if folder == "faults":
         return "breakable"
+    if folder == "contract":
+        return "stores"
     return item.path.stem if folder == "integration" else None
 
 
