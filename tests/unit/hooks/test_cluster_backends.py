@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -32,7 +33,6 @@ GOLDEN = Path(__file__).parent / "golden"
 SECRETS = ("the-ticket", "driver-password", "lake-secret")
 
 SUBMIT = """\
-#!{python}
 import json, os, re, sys
 seen = {{"argv": sys.argv[1:], "environ": dict(os.environ)}}
 at = sys.argv.index("--properties-file") + 1
@@ -78,9 +78,10 @@ def spark_submit(tmp_path, monkeypatch):
     def make(then: str):
         program, seen = tmp_path / "bin" / "spark-submit", tmp_path / "seen.json"
         program.parent.mkdir(exist_ok=True)
-        program.write_text(
-            SUBMIT.format(python=sys.executable, seen=str(seen), then=textwrap.dedent(then))
-        )
+        script = program.with_suffix(".py")
+        script.write_text(SUBMIT.format(seen=str(seen), then=textwrap.dedent(then)))
+        called = shlex.join([sys.executable, str(script)])  # either may have a space in it
+        program.write_text(f'#!/bin/sh\nexec {called} "$@"\n')
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
         monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "fernet-key")
