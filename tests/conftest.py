@@ -12,10 +12,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dataharbour.postgres.cluster import Account, Cluster
     from dataharbour.testing.running_platform import RunningPlatform
 
-TESTS = Path(__file__).parent
 DRIVER_PASSWORD = "driver-password-of-the-tests"
 
 
@@ -36,29 +35,46 @@ STARTERS = {
 }  # fmt: skip
 
 
-@pytest.hookimpl(wrapper=True)  # xdist reads the groups in its own hook, before ours otherwise
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """Mark the tests that start something, and keep those together that share what was started."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that start something; in several processes, what takes longest comes first."""
     for item in items:
         if STARTERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("service")
-        if (shared := _shared(item)) is not None:
-            item.add_marker(pytest.mark.xdist_group(shared))
-    return (yield)
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _LONGEST_FIRST.get(shared_by(item.nodeid), len(_LONGEST_FIRST)))
 
 
-def _shared(item: pytest.Item) -> str | None:
-    """What a test has in common with others and is too dear to be started by two processes."""
-    folder = item.path.relative_to(TESTS).parts[0]
-    if "platform" in getattr(item, "fixturenames", ()):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have tests in one process that share what is too dear to be started by two."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return shared_by(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+_LONGEST_FIRST = {"platform": 0, "clusters": 1, "platforms": 2, "stores": 3}
+_PLATFORMS = (  # each makes its own, or none
+    "tests/integration/bootstrap", "tests/integration/test_folder_lake.py",
+    "tests/integration/test_platform_faults.py", "tests/integration/test_scheduler_beside.py",
+    "tests/faults",
+)  # fmt: skip
+
+
+def shared_by(nodeid: str) -> str:
+    """What a test has in common with others; for most that is their file."""
+    file = nodeid.partition("::")[0]
+    if file.startswith(_PLATFORMS):
+        return "platforms"
+    if file.startswith(("tests/integration/", "tests/browser/")):
         return "platform"
-    if item.get_closest_marker("spark") is not None:
-        return "spark"
-    if folder == "faults":
-        return "breakable"
-    if folder == "contract":
-        return "stores"
-    return item.path.stem if folder == "integration" else None
+    if file.startswith("tests/contract/jobs/"):
+        return "clusters"
+    return "stores" if file.startswith("tests/contract/") else file
 
 
 @pytest.fixture(scope="session")
