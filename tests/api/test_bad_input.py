@@ -247,6 +247,16 @@ def test_what_is_too_large_is_refused(admin, traces):
     assert traces() == before
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", ""])
+def test_a_body_that_is_not_sent_as_json_is_told_so(admin, traces, kind):
+    """As curl sends it, when nobody says what it is."""
+    before, headers = traces(), {"Content-Type": kind} if kind else {}
+    answer = admin.post("/api/v1/jobs/hello/runs", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+    assert "Content-Type: application/json" in answer.json()["remedy"]
+    assert traces() == before
+
+
 def test_what_is_nested_too_deep_is_refused(admin, traces):
     before = traces()
     for depth in (65, 300, 900, 990, 5_000, 40_000):

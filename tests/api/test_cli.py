@@ -114,6 +114,15 @@ def test_a_followed_run_that_fails_has_its_own_exit_code(harbour, worker):
     assert "USER_ERROR ValueError: boom" in done.stderr
 
 
+def test_what_the_checks_found_is_shown_whole(harbour, worker):
+    """The log does not have it: the application was over by then."""
+    worker["detail"] = Detail.FAILED
+    worker["failure"] = Failure(FailureClass.QUALITY, "Suite busy: 1 broken.\n  rule x, row 7")
+    done = harbour("submit", "hello", "--follow")
+    assert "QUALITY Suite busy: 1 broken.\n  rule x, row 7" in done.stderr
+    assert "harbour job show" in done.stderr
+
+
 def test_submit_is_repeated_with_its_key_while_airflow_is_away(harbour, server, monkeypatch):
     trigger, calls = server.airflow.trigger, []
 

@@ -277,6 +277,22 @@ def test_a_table_belongs_to_one_job(admin, table):
     assert expected == 422 or "first" in answer.json()["detail"]
 
 
+def test_a_table_that_two_files_declare_is_nobodys_to_take(admin, folder):
+    folder.mkdir()
+    for name in ("one", "other"):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(change(outputs=[{"table": "gold/a"}])))
+    answer = admin.put(PATH, json=change(outputs=[{"table": "gold/a"}]))
+    assert answer.status_code == 409
+    assert "gold/a" in answer.json()["detail"]
+
+
+def test_a_suite_that_does_not_exist_is_told_at_once(admin):
+    document = change(outputs=[{"table": "gold/a"}], expectations="nosuite")
+    answer = admin.put(PATH, json=document)
+    assert (answer.status_code, answer.json()["code"]) == (422, "config")
+    assert "no expectations suite 'nosuite'" in answer.json()["detail"]
+
+
 # --- deleting --------------------------------------------------------------------------------
 
 

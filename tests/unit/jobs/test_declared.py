@@ -188,9 +188,13 @@ def test_a_table_is_one_jobs_alone(include, table, around):
     declare(include, GOOD.replace("gold/delays", second), "b")
     declare(include, GOOD.replace("gold/delays", "gold/delays_by_day"), "c")
     declared = load_jobs(include / "jobs")
-    assert set(declared.jobs) == {"a", "c"}
-    assert "of the job a" in declared.errors["b"].problem
-    assert repr(second) in declared.errors["b"].problem
+    assert set(declared.jobs) == {"c"}, "neither of the two takes the other's table"
+    assert set(declared.contested) == {"a", "b"}
+    for mine, table, other in (("a", first, "b"), ("b", second, "a")):
+        assert f"of the job {other}" in declared.errors[mine].problem
+        assert repr(table) in declared.errors[mine].problem
+    (include / "jobs/b.yaml").unlink()
+    assert set(load_jobs(include / "jobs").jobs) == {"a", "c"}
 
 
 def test_a_broken_file_takes_no_table(include):

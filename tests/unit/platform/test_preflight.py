@@ -149,6 +149,14 @@ def test_a_job_without_its_application_is_a_note_with_its_name(home, tmp_path):
     assert "flights_delays.py" in check.detail
 
 
+def test_a_job_without_its_expectations_is_a_note_with_its_name(home, tmp_path):
+    shutil.copytree(ROOT / "include", tmp_path / "include")
+    shutil.copytree(ROOT / "spark_jobs", tmp_path / "spark_jobs")
+    assert "job:flights_delays" not in seen(home, checkout=tmp_path)
+    (tmp_path / "include/expectations/flights.yaml").unlink()
+    assert "no expectations suite" in seen(home, checkout=tmp_path)["job:flights_delays"].detail
+
+
 def test_an_application_may_lie_in_the_state_folder(home, tmp_path):
     shutil.copytree(ROOT / "include", tmp_path / "include")
     home.applications.mkdir(parents=True)

@@ -119,6 +119,20 @@ def test_connect_tells_the_bytes_that_were_read_and_no_rows():
     assert (sent[1]["bytes_read"], sent[1]["tasks"], "current" in sent[1]) == (1000, 7, False)
 
 
+def test_what_the_server_told_last_is_no_end():
+    sent: list[dict[str, Any]] = []
+    progress = ConnectProgress(lambda **message: sent.append(message))
+    progress(stages=[ConnectStage(0, 4, 4), ConnectStage(1, 2, 0)], operation_id="a")
+    progress(stages=[ConnectStage(0, 4, 4), ConnectStage(1, 2, 0)], operation_id="a", done=True)
+    assert (sent[-1]["tasks_done"], sent[-1]["stages_done"], "current" in sent[-1]) == (6, 2, False)
+    progress(stages=[ConnectStage(2, 8, 3)], operation_id="b")
+    try:
+        raise ValueError("the query failed")
+    except ValueError:
+        progress(stages=[ConnectStage(2, 8, 3)], operation_id="b", done=True)
+    assert (sent[-1]["tasks_done"], sent[-1]["tasks"]) == (9, 14)
+
+
 def test_an_operation_whose_end_is_told_twice_counts_once():
     sent: list[dict[str, Any]] = []
     progress = ConnectProgress(lambda **message: sent.append(message))

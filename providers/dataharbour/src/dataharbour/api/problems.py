@@ -183,6 +183,15 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 def _validation(request: Request, error: Exception) -> JSONResponse:
     """Names each field. Values are not repeated: they may be secrets."""
     assert isinstance(error, RequestValidationError)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and any(found["loc"][0] == "body" for found in error.errors()):
+        said = f"The body's type is {kind[:60]!r}" if kind else "The body's type is not given"
+        return problem_response(
+            UnsupportedMedia(
+                f"{said}; application/json is read here.",
+                "Send the header Content-Type: application/json.",
+            )
+        )
     details = [_detail(found) for found in error.errors()]
     first = details[0]
     where = first.get("pointer") or first.get("parameter") or "the body"

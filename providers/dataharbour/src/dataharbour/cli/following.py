@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from dataharbour.cli.client import Client
 
 
+# What the application did not write: its driver had not begun, or was over.
+_NOT_IN_THE_LOG = frozenset({"QUALITY", "CONFIG"})
+
+
 def started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: bool) -> None:
     """Say that a run was started; with `follow` print its log, and how it ended.
 
@@ -38,9 +42,14 @@ def started(client: Client, run: Mapping[str, Any], *, follow: bool, as_json: bo
         show.json_document(ended)
     if ended["state"] != "SUCCEEDED":
         failure = ended["failure"] or {"class": "", "message": "no reason was recorded"}
+        is_told_whole = failure["class"] in _NOT_IN_THE_LOG
+        message = failure["message"] if is_told_whole else _first_line(failure["message"])
+        where = (
+            f"harbour job show {run['id']}" if is_told_whole else f"harbour job logs {run['id']}"
+        )
         raise JobFailed(
-            f"The run is {ended['state']}: {failure['class']} {_first_line(failure['message'])}",
-            f"Its log: harbour job logs {run['id']}",
+            f"The run is {ended['state']}: {failure['class']} {message}",
+            f"To see it again: {where}" if is_told_whole else f"Its log: {where}",
         )
     show.say(f"The run succeeded after {ended['duration_s'] or 0:.1f} s.")
 

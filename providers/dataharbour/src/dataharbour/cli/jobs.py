@@ -12,7 +12,7 @@ from dataharbour.cli import arguments, following, rows, show
 from dataharbour.cli.arguments import segment
 from dataharbour.cli.following import Patience
 from dataharbour.cli.show import Form, Output
-from dataharbour.errors import NotFound
+from dataharbour.errors import JobInvalid, NotFound
 
 if TYPE_CHECKING:
     from dataharbour.cli.client import Client
@@ -279,6 +279,8 @@ def apply(
         raise typer.BadParameter(f"{file} cannot be read ({error.strerror}).") from None
     name = name or file.stem
     kind = "application/json" if file.suffix == ".json" else "application/yaml"
+    if kind == "application/yaml":
+        _refuse_broken(file, content)
     client = load_client()
     before = _known(client, name)
     job = client.put(
@@ -290,6 +292,20 @@ def apply(
     same = before is not None and before["version"] == job["version"]
     did = "is unchanged" if same else "is stored" if before is None else "is changed"
     show.say(f"The job {name} {did} (version {job['version']}). Its DAG follows within a minute.")
+
+
+def _refuse_broken(file: Path, content: bytes) -> None:
+    """Say what is wrong with YAML here: the server repeats no word of what it was sent."""
+    import yaml
+
+    try:
+        for _ in yaml.parse(content):
+            pass
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise JobInvalid(f"{file}: {where}not valid YAML: {why}.", "Correct the file.") from error
 
 
 @app.command()

@@ -163,7 +163,7 @@ def logs(
 
 @app.command()
 def doctor(output: Output = Form.TEXT) -> None:
-    """Look for what would keep the platform from working, and say the remedy."""
+    """Look for what would keep the platform, or a job, from working, and say the remedy."""
     from dataharbour.platform import preflight
     from dataharbour.platform.jupyter import is_chosen
     from dataharbour.postgres.cluster import is_complete
@@ -173,7 +173,9 @@ def doctor(output: Output = Form.TEXT) -> None:
     checks = preflight.run(checkout, home, fresh=fresh, notebooks=is_chosen(home))
     checks += preflight.look_further(checkout, home)
     show.checks(checks, output=output)
-    if any(check.needed and not check.ok for check in checks):
+    if any(
+        not check.ok and (check.needed or check.id.startswith(preflight.JOB)) for check in checks
+    ):
         raise typer.Exit(Exit.FAILED)
 
 

@@ -50,7 +50,7 @@ def status(found: dict[str, Any], *, output: Form) -> None:
         for s in found["services"]
     ]
     table(rows)
-    word = "ready" if found["ready"] else "not ready"
+    word = "ready" if found["ready"] else f"not ready: {found['lacks']}"
     sys.stdout.write(f"\n{word}   {found['url']}   state folder {found['home']}\n")
 
 

@@ -51,8 +51,9 @@ def follow(client: Client, run_id: str, report: Report, *, timeout_s: float) -> 
     run: Mapping[str, Any] = {"ended_at": None}
     try:
         for run in client.watch(run_id, timeout_s=timeout_s):
-            queue = run.get("queue")
-            report.waiting(JOB, queue["message"] if queue else str(run["detail"]).lower())
+            queue, current = run.get("queue"), (run.get("progress") or {}).get("current")
+            state = queue["message"] if queue else str(run["detail"]).lower()
+            report.waiting(JOB, f"{state}, {current}" if current else state)
     except DataHarbourError as error:
         raise type(error)(error.problem, f"{error.remedy} {goes_on}") from error
     except KeyboardInterrupt:

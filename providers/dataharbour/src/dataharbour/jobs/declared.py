@@ -14,20 +14,27 @@ from typing import Any
 
 import yaml
 
-from dataharbour.errors import DataHarbourError
+from dataharbour.errors import DataHarbourError, JobInvalid
 from dataharbour.jobs.job_rules import check_name, invalid, spec_of
 from dataharbour.jobs.job_spec import JobSpec
-from dataharbour.jobs.table_owners import Owners
+from dataharbour.jobs.table_owners import contested
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
 class DeclaredJobs:
-    """The jobs by name, and what is wrong with the files that are none."""
+    """The jobs by name, and what is wrong with the files that are none.
+
+    Attributes:
+        jobs: that can run.
+        errors: by the name of the file.
+        contested: jobs of `errors` whose only fault is that another one declares a table of them.
+    """
 
     jobs: Mapping[str, JobSpec] = field(default_factory=dict)
     errors: Mapping[str, DataHarbourError] = field(default_factory=dict)
+    contested: Mapping[str, JobSpec] = field(default_factory=dict)
 
 
 _Stamp = tuple[int, int, int]
@@ -37,24 +44,24 @@ _cache: dict[Path, tuple[_Stamp, JobSpec | DataHarbourError]] = {}
 def load_jobs(*folders: Path) -> DeclaredJobs:
     """All jobs declared in `folders`; reads only files that changed.
 
-    Of two files of one name the one in the earlier folder holds.
+    Of two files of one name the one in the earlier folder holds. Jobs that declare the same table
+    are all refused, until one gives it up.
     """
-    jobs: dict[str, JobSpec] = {}
-    errors: dict[str, DataHarbourError] = {}
-    owners = Owners()
     files: dict[str, Path] = {}
     for folder in folders:
         files = {path.stem: path for path in folder.glob("*.yaml")} | files
-    for _, path in sorted(files.items()):
-        found = _cached(path)
-        if isinstance(found, JobSpec) and (why := owners.why_not(found)):
-            found = invalid(path, why)
-        if isinstance(found, JobSpec):
-            jobs[found.name] = found
-            owners.take(found)
-        else:
-            errors[path.stem] = found
-    return DeclaredJobs(jobs=jobs, errors=errors)
+    found = {name: _cached(path) for name, path in sorted(files.items())}
+    errors = {name: one for name, one in found.items() if isinstance(one, DataHarbourError)}
+    sound = {name: one for name, one in found.items() if isinstance(one, JobSpec)}
+    faults = contested(sound.values())
+    remedy = "A table is one job's alone: write into another one, or remove one of the two files."
+    for name, why in faults.items():
+        errors[name] = JobInvalid(f"{files[name]}: {why}.", remedy)
+    return DeclaredJobs(
+        jobs={name: spec for name, spec in sound.items() if name not in faults},
+        errors=errors,
+        contested={name: sound[name] for name in faults},
+    )
 
 
 def _cached(path: Path) -> JobSpec | DataHarbourError:

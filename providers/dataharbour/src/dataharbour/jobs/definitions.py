@@ -109,7 +109,7 @@ class DefinitionStore:
                 raise Conflict(
                     f"The job {name} has {active['runs']} runs that have not ended "
                     f"(the newest is {active['newest']}).",
-                    "Wait for their end, or cancel them: POST runs/ID:cancel.",
+                    "Wait for their end, or cancel them: harbour job cancel ID.",
                 )
             values = {"name": name, "document": None, "changed_by": user, "now": now}
             fetch_one(connection, statement("job_definition_stored"), values)

@@ -190,7 +190,7 @@ def check_open(connection: AnyConnection, principal: str, max_open: int) -> None
     if row and row["runs"] > max_open:
         raise LimitReached(
             f"{principal!r} has {max_open} runs that have not ended; more are not taken.",
-            "Wait for one to end, or cancel one (POST runs/ID:cancel). The limit is the setting "
+            "Wait for one to end, or cancel one (harbour job cancel ID). The limit is the setting "
             "[dataharbour] max_active_runs_per_user.",
         )
 

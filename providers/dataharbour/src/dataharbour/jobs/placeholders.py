@@ -94,8 +94,8 @@ def _fill(arg: str, values: Mapping[str, str], occasion: Occasion, *, number: in
         shown = repr(token) if _LIKE_A_PLACEHOLDER.fullmatch(token) else "a brace"
         raise ConfigError(
             f"Argument {number} holds {shown}, which is no placeholder of this run.",
-            f"Known: {', '.join('{' + known + '}' for known in (*values, *OF_THE_OCCASION))}. "
-            "Write {{ and }} for plain braces.",
+            f"Known: {', '.join('{' + known + '}' for known in (*values, *OF_THE_OCCASION))}; a "
+            "job's own stand under params in its file. Write {{ and }} for plain braces.",
         )
 
     return _TOKEN.sub(value, arg)

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from dataharbour.jobs.job_spec import JobSpec
 
 
-class Owners:
-    """The tables of the jobs that were taken so far."""
+def contested(specs: Iterable[JobSpec]) -> dict[str, str]:
+    """Of each job that cannot be beside another: why.
 
-    def __init__(self) -> None:
-        self._owners: dict[str, str] = {}  # the job of each table
-        self._around: dict[str, str] = {}  # a job that has a table in this folder
-
-    def take(self, spec: JobSpec) -> None:
-        """The tables of this job are taken from now on."""
+    None of those that declare a table is its owner: a file that is new must not take a table, nor
+    the job away that has been filling it.
+    """
+    specs = list(specs)
+    declaring: dict[str, set[str]] = defaultdict(set)  # jobs by table
+    around: dict[str, set[str]] = defaultdict(set)  # jobs that have a table in this folder
+    for spec in specs:
         for output in spec.outputs:
-            self._owners[output.table] = spec.name
-            self._around |= dict.fromkeys(output.folders_above, spec.name)
-
-    def why_not(self, spec: JobSpec) -> str | None:
-        """Why this job cannot be beside those before it."""
+            declaring[output.table].add(spec.name)
+            for folder in output.folders_above:
+                around[folder].add(spec.name)
+    found: dict[str, str] = {}
+    for spec in specs:
         for output in spec.outputs:
             for folder in (output.table, *output.folders_above):
-                if folder in self._owners:
-                    owner = f"the table {folder!r} of the job {self._owners[folder]}"
-                    return f"outputs: {output.table!r} is, or lies inside, {owner}"
-            if output.table in self._around:
-                owner = self._around[output.table]
-                return f"outputs: {output.table!r} holds a table of the job {owner}"
-        return None
+                for other in sorted(declaring[folder] - {spec.name}):
+                    found.setdefault(
+                        spec.name,
+                        f"outputs: {output.table!r} is, or lies inside, the table {folder!r} of "
+                        f"the job {other}",
+                    )
+            for other in sorted(around[output.table] - {spec.name}):
+                found.setdefault(
+                    spec.name, f"outputs: {output.table!r} holds a table of the job {other}"
+                )
+    return found
 
 
 def clash(spec: JobSpec, other: JobSpec) -> str | None:

@@ -73,7 +73,7 @@ def _stop_drivers(home: Home, report: Report) -> None:
     """End running Spark drivers while the database can still take down how they ended."""
     pids = list(launch.marked(str(home.root), service="driver"))
     if pids:
-        report.waiting("drivers", f"stopping {len(pids)} driver processes")
+        report.waiting("drivers", f"stopping {len(pids)} driver processes; their runs end (INFRA)")
         launch.stop_all(pids, grace_s=_DRIVER_GRACE_S)
         report.ready("drivers", "stopped")
 

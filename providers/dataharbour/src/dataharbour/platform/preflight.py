@@ -24,6 +24,7 @@ from dataharbour.platform.layout import Checkout, Home
 from dataharbour.platform.maven import read_maven
 
 WITHOUT_JARS = "Without them the lake is a folder on this machine instead of S3."
+JOB = "job:"  # how the ids of what is wrong with a job begin
 _CLUSTER_BYTES = 2_300_000_000  # three daemons, a driver and an executor
 _DISK_TO_GO_ON_BYTES = 3_000_000_000  # the stores take no writes below 2 GiB (minFreeSpace)
 
@@ -247,15 +248,19 @@ def _jars(checkout: Checkout, home: Home) -> Check:
 def _jobs(checkout: Checkout, home: Home) -> Iterator[Check]:
     from dataharbour.jobs.applications import resolve_application
     from dataharbour.jobs.declared import load_jobs
+    from dataharbour.quality.suites import load_suite
 
     declared = load_jobs(checkout.include / "jobs", home.jobs)
-    yield Check("jobs", True, f"{len(declared.jobs)} jobs are declared.", needed=False)
     errors = dict(declared.errors)
     for name, spec in declared.jobs.items():
         try:
             folders = [checkout.applications, home.applications]
             resolve_application(spec.application, folders, notebooks=home.notebooks)
+            if spec.expectations is not None:
+                load_suite(spec.expectations, include_dir=checkout.include)
         except DataHarbourError as problem:
             errors[name] = problem
+    sound = len(declared.jobs.keys() - errors.keys())
+    yield Check("jobs", True, f"{sound} jobs are declared and sound.", needed=False)
     for name, error in errors.items():
-        yield Check(f"job:{name}", False, error.problem, error.remedy, needed=False)
+        yield Check(f"{JOB}{name}", False, error.problem, error.remedy, needed=False)

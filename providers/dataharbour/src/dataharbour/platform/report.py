@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 _REPEAT_S = 5.0  # a plain line about the same step at most this often
+_REMIND_S = 30.0  # and this often, when nothing changes
 
 
 class Report:
@@ -82,7 +83,8 @@ class Report:
                 return
             said, at = self._said.get(name, ("", -_REPEAT_S))
             changed = said != f"{state} {text}"
-            if changed and (state != "waiting" or now - at >= _REPEAT_S):
+            is_due = now - at >= (_REPEAT_S if changed else _REMIND_S)
+            if is_due if state == "waiting" else changed:
                 self._said[name] = (f"{state} {text}", now)
                 line = f"[{now - self._began:6.1f} s] {name}: {text}"
                 print(line, file=self._stream, flush=True)

@@ -46,15 +46,18 @@ def status(home: Home) -> dict[str, Any]:
     shown.sort(key=lambda pair: _place(pair[0]))
     rows = [_row(home, state, chosen, shown_as=name) for name, state in shown]
     url = f"http://{LOOPBACK}:{chosen['api']}" if rows and "api" in chosen else None
-    ready = bool(rows) and all(
-        row["state"] == "running" for row in rows if row["name"] != SECOND_SERVER
+    lacks = ", ".join(
+        f"{row['name']} is {row['state']}"
+        for row in rows
+        if row["state"] != "running" and row["name"] != SECOND_SERVER
     )
-    if ready and url:
-        ready = AirflowApi(url, password="").health() is None
+    if rows and url and not lacks:
+        lacks = AirflowApi(url, password="").health() or ""
     return {
         "home": str(home.root),
         "version": version("airflow-provider-dataharbour"),
-        "ready": ready,
+        "ready": bool(rows) and not lacks,
+        "lacks": lacks,
         "url": url,
         "services": rows,
     }

@@ -14,6 +14,7 @@ from dataharbour.api.access import Caller, CallerDep, Right
 from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.keys import fingerprint
 from dataharbour.api.preconditions import tags
+from dataharbour.api.problems import UnsupportedMedia
 from dataharbour.api.resources import dag_of, run_resource
 from dataharbour.api.routes.runs import visible_run
 from dataharbour.api.routes.starting import (
@@ -47,7 +48,7 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 @router.post(
     "/{run_id}:cancel",
     status_code=202,
-    responses=problems(RunNotFound, Conflict, Stale)
+    responses=problems(RunNotFound, Conflict, Stale, UnsupportedMedia)
     | {
         202: {
             "description": "It is CANCELLED, or will be.",
@@ -137,7 +138,7 @@ def _again(
     if not terminal(run.detail) or run.state is State.SUCCEEDED:
         raise Conflict(
             f"The run {run.id} is {run.detail}; only one that has failed can be retried.",
-            "Wait for its end, or start a new run of the job.",
+            "Start a new run of the job." if terminal(run.detail) else "Wait for its end.",
         )
     request = request_of(run)
     application = services.application(request.application)

@@ -41,6 +41,7 @@ from dataharbour.jobs.job_rules import breaches_of, check_document
 from dataharbour.jobs.job_spec import JobSpec
 from dataharbour.jobs.mirror import is_mirror, mirror_text
 from dataharbour.jobs.secrets import check_definition
+from dataharbour.quality.suites import load_suite
 from dataharbour.settings import Settings
 
 SCHEMA = "include/schemas/job.schema.json"
@@ -173,7 +174,9 @@ def _put(
         _refuse_files(services.settings, name, current)
         tag = None if current is None else etag_of(current)
         check_change(f"The job {name}", tag, if_match=if_match, if_none=if_none_match)
-        check_document(name, spec.document, beside=services.jobs().jobs.values())
+        declared = services.jobs()
+        others = [*declared.jobs.values(), *declared.contested.values()]
+        check_document(name, spec.document, beside=others)
 
     stored, is_new = services.definitions.put(
         name, spec.document, judge=judge, user=caller.name, now=services.now()
@@ -202,6 +205,8 @@ def _checked(services: Services, name: str, document: Any) -> JobSpec:
     check_definition(document)
     spec = check_document(name, document)
     services.application(spec.application)
+    if spec.expectations is not None:
+        load_suite(spec.expectations, include_dir=services.settings.include_dir)
     if yaml.safe_load(mirror_text(document, version=0)) != document:
         raise InvalidRequest("The document holds text that YAML cannot keep.", "Leave it out.")
     return spec

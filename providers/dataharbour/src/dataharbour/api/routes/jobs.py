@@ -13,6 +13,7 @@ from dataharbour.api.access import Caller, CallerDep, Right
 from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.catalog import Catalog
 from dataharbour.api.keys import fingerprint
+from dataharbour.api.problems import UnsupportedMedia
 from dataharbour.api.resources import broken_job_resource, dag_of, job_resource
 from dataharbour.api.routes.starting import (
     NOT_STARTED,
@@ -86,7 +87,7 @@ def get_job(
     status_code=202,
     response_model=RunResource,
     responses=REPLAYED_RESPONSE
-    | problems(JobNotFound, JobBroken, JobInvalid, ConfigError, *NOT_STARTED),
+    | problems(JobNotFound, JobBroken, JobInvalid, ConfigError, UnsupportedMedia, *NOT_STARTED),
     openapi_extra=needs(Right.SEE_JOB, Right.START),
 )
 async def start_job(

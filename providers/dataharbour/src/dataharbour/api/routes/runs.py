@@ -18,7 +18,7 @@ from dataharbour.api.access import Caller, CallerDep, Right
 from dataharbour.api.answers import header, needs, problems
 from dataharbour.api.changes import RUN, server_stops, wait_for
 from dataharbour.api.keys import fingerprint
-from dataharbour.api.problems import InvalidRequest
+from dataharbour.api.problems import InvalidRequest, UnsupportedMedia
 from dataharbour.api.resources import run_resource
 from dataharbour.api.routes.jobs import visible_jobs
 from dataharbour.api.routes.starting import (
@@ -136,7 +136,8 @@ def list_runs_of_job(
     "/runs",
     status_code=202,
     response_model=RunResource,
-    responses=REPLAYED_RESPONSE | problems(ConfigError, ConfNotAllowed, *NOT_STARTED),
+    responses=REPLAYED_RESPONSE
+    | problems(ConfigError, ConfNotAllowed, UnsupportedMedia, *NOT_STARTED),
     openapi_extra=needs(Right.START, operate=True),
 )
 async def start_run(

@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _LOOK_EVERY_S = 0.2
@@ -107,20 +107,24 @@ class ConnectProgress:
         """Called by pyspark during a query, with these names; must never raise into it."""
         with contextlib.suppress(Exception):
             told, operation = list(stages or ()), operation_id or ""
-            if told and operation not in self._done:  # its end may be told again
+            if operation in self._done:  # its end may be told again
+                return
+            if told:
                 self._operations[operation] = _sum(map(_told_by_connect, told))
-                current = next(
-                    (
-                        _line(s.stage_id, "", s.num_completed_tasks, s.num_tasks)
-                        for s in told
-                        if s.num_completed_tasks < s.num_tasks
-                    ),
-                    None,
-                )
+            if operation in self._operations:
+                if done:
+                    self._end(operation)
+                current = None if done else next(filter(None, map(_current, told)), None)
                 self._send(**_message(_sum([self._over, *self._operations.values()]), current))
-                if done and operation:
-                    self._done.add(operation)
-                    self._over = _sum([self._over, self._operations.pop(operation)])
+
+    def _end(self, operation: str) -> None:
+        """What the server told last is up to seconds old, and names stages that it left out."""
+        stage = self._operations.pop(operation)
+        if sys.exc_info()[0] is None:  # pyspark calls us while its error is on its way
+            stage = replace(stage, stages_done=stage.stages, tasks_done=stage.tasks)
+        self._over = _sum([self._over, stage])
+        if operation:
+            self._done.add(operation)
 
 
 class ClassicProgress:
@@ -189,6 +193,13 @@ class ClassicProgress:
         """Add up what changes no more: a job may have very many stages."""
         over = [self._stages.pop(number) for number in list(self._stages) if number < unsettled]
         self._over, self._unsettled = _sum([self._over, *over]), unsettled
+
+
+def _current(stage: Any) -> str | None:
+    """One line on a stage of Spark Connect that is not over."""
+    if stage.num_completed_tasks >= stage.num_tasks:
+        return None
+    return _line(stage.stage_id, "", stage.num_completed_tasks, stage.num_tasks)
 
 
 def _told_by_connect(stage: Any) -> Stage:
