@@ -65,7 +65,9 @@ def _refused(why: str, remedy: str) -> Decision:
     return Decision(Fate.REFUSED, why, remedy)
 
 
-_INSTALLATION = "put it into the properties file of the installation ([dataharbour] spark_defaults)"
+_INSTALLATION = (
+    "put it into the properties file of the installation (its name is the option spark_defaults)"
+)
 _CODE = "it puts code on the class path that nobody has pinned or checked"
 _IDENTITY = "the identity on the cluster is the connection's, not the DAG author's"
 _KERBEROS = "set principal and keytab in the extra of the backend's connection"
@@ -108,7 +110,7 @@ DECISIONS: Mapping[str, Decision] = {
     "spark_binary": _ignored("the backend knows its own spark-submit"),
     "properties_file": _refused(
         "a file of the worker would bring in settings unchecked",
-        "give settings in conf, or put them into [dataharbour] spark_defaults",
+        "give settings in conf, or put them into the file that spark_defaults names",
     ),
     "yarn_queue": _refused(
         "a queue is a share of the cluster, which the connection grants",
@@ -129,7 +131,7 @@ DECISIONS: Mapping[str, Decision] = {
     ),
     "openlineage_inject_transport_info": _refused(
         "it sets spark.openlineage.* settings, which a run may not",
-        "put the transport into [dataharbour] spark_defaults",
+        "put the transport into the file that spark_defaults names",
     ),
     "reconnect_on_retry": _ignored("a driver that lives is always taken up by the next try"),
     "durable": _ignored("a driver that lives is always taken up by the next try"),
