@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import pwd
 import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -22,7 +12,6 @@ import pytest
 from psycopg import conninfo, sql
 
 if TYPE_CHECKING:
-    from dataharbour.postgres.cluster import Account, Cluster
     from dataharbour.testing.running_platform import RunningPlatform
 
 DRIVER_PASSWORD = "driver-password-of-the-tests"
@@ -31,7 +20,7 @@ DRIVER_PASSWORD = "driver-password-of-the-tests"
 # Fixtures that start a server or a program of some weight; `harbour check` leaves their tests out.
 STARTERS = {
     "postgres", "platform", "breakable", "connect_server", "connect_process", "spark_cluster",
-    "lake_bucket", "supervised",
+    "lake_bucket", "vault_bucket", "supervised", "source_cluster",
 }  # fmt: skip
 
 
@@ -80,35 +69,12 @@ def shared_by(nodeid: str) -> str:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL 18 of its own; the conninfo of its superuser."""
-    from dataharbour.postgres.cluster import Cluster, initialise, server_command
+    from dataharbour.testing.clusters import running_cluster
 
-    folder = Path(tempfile.mkdtemp(prefix="dh-pg-"))
-    folder.chmod(0o711)  # the server runs as another user when the tests run as root
-    account = _nobody()
-    cluster = Cluster(folder / "data", _free_port(), secrets.token_hex(), account)
-    server = None
-    try:
-        initialise(cluster)
-        # Tests come as any role, and many of them know no password.
-        (cluster.data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(
-                server_command(cluster, {"max_connections": "200", "fsync": "off"}),
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                preexec_fn=_end_with_the_tests,
-                user=account and account.uid,
-                group=account and account.gid,
-                extra_groups=account and [],
-            )
-        _wait_until_ready(server, cluster, folder / "log")
-        yield cluster.conninfo()
-    finally:
-        if server is not None:
-            server.send_signal(signal.SIGQUIT)  # "immediate": the data is thrown away
-            server.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
+    # Tests come as any role, and many of them know no password.
+    settings = {"max_connections": "200", "fsync": "off"}
+    with running_cluster(settings, access="host all all 127.0.0.1/32 trust\n") as running:
+        yield running.cluster.conninfo()
 
 
 @pytest.fixture(scope="session")
@@ -159,34 +125,3 @@ def database(postgres: str, migrated_template: str) -> Iterator[str]:
 def driver_database(database: str) -> str:
     """The same database as the role of Spark drivers sees it."""
     return conninfo.make_conninfo(database, user="harbour_driver", password=DRIVER_PASSWORD)
-
-
-def _nobody() -> Account | None:
-    """Whom the server runs as when the tests run as root; PostgreSQL refuses that."""
-    from dataharbour.postgres.cluster import Account
-
-    if os.geteuid() != 0:
-        return None
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
-
-
-def _end_with_the_tests() -> None:
-    """Linux sends the server SIGQUIT when this process is killed."""
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], cluster: Cluster, log: Path) -> None:
-    from dataharbour.postgres.cluster import answers
-
-    deadline = time.monotonic() + 30
-    while reason := answers(cluster):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"PostgreSQL did not start: {reason}\n{log.read_text()}")
-        time.sleep(0.05)

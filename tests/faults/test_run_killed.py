@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,9 @@ from dataharbour.jobs.model import Detail, RunRequest
 from dataharbour.jobs.outcomes import patience
 from dataharbour.jobs.site import Site
 from dataharbour.jobs.states import terminal
+from dataharbour.testing import mortal
 from dataharbour.testing.fixtures import Installation, installation
+from dataharbour.testing.mortal import Killed, Life
 from dataharbour.testing.plain_backend import PlainBackend
 from dataharbour.testing.runs import CALLER, carry_out, sales, sales_request, site_of, starts
 
@@ -36,51 +38,13 @@ def site(installation: Installation) -> Site:
     return site_of(installation, PlainBackend(claim_within_s=1.0))
 
 
-class Killed(BaseException):
-    """The process is gone: nothing catches this."""
-
-
-class Life:
-    """So many more steps, then the process dies: before the last one, or right after it."""
-
-    def __init__(self, steps: int, *, afterwards: bool) -> None:
-        self._left = steps
-        self._afterwards = afterwards
-
-    def step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        last, self._left = self._left == 0, self._left - 1
-        if last and not self._afterwards:
-            raise Killed
-        try:
-            return call(*args, **kwargs)
-        finally:
-            if last:
-                raise Killed
-
-
-class Mortal:
-    """Hands calls on to `part`; each is a step of `life`, and each key that is deleted."""
-
-    def __init__(self, part: Any, life: Life) -> None:
-        self._part = part
-        self._life = life
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._life.step(self._part, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self._part, name)
-        return Mortal(member, self._life) if callable(member) else member
+class Mortal(mortal.Mortal):
+    """The right to publish, which is asked before each step, is mortal as well."""
 
     @contextmanager
     def publishing(self, attempt_id: Any) -> Iterator[Mortal]:
-        """The right to publish, which is asked before each step, is mortal as well."""
         with self._part.publishing(attempt_id) as right:
             yield Mortal(right, self._life)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._life.step(self._part.delete, [key])
 
 
 def task(site: Site, request: RunRequest, caller: Caller, life: Life, *, deferred: bool) -> None:

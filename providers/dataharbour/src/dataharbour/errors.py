@@ -14,11 +14,13 @@ DataHarbourError                 code
 ├── Conflict                     conflict
 │   ├── JobBusy                  job-busy
 │   ├── Stale                    stale
+│   ├── VaultBusy                vault-busy
 │   └── IdempotencyConflict      idempotency-conflict
 ├── NotAuthenticated             not-authenticated
 ├── Forbidden                    forbidden
 ├── LimitReached                 limit-reached     (later, when others have ended)
 ├── Unavailable                  unavailable       (retryable: a service did not answer)
+├── BackupCorrupt                backup-corrupt    (what is kept is not what was written)
 ├── JobFailed                    job-failed        (the run ended, and not well)
 │   ├── QualityFailed            quality-failed
 │   └── QualityUnchecked         quality-unchecked
@@ -126,6 +128,12 @@ class Stale(Conflict):
     code = "stale"
 
 
+class VaultBusy(Conflict):
+    """Somebody else holds the vault's lease, or has taken it."""
+
+    code = "vault-busy"
+
+
 class IdempotencyConflict(Conflict):
     """The same Idempotency-Key with another request."""
 
@@ -154,6 +162,12 @@ class Unavailable(DataHarbourError):
     """A service did not answer; the same call may work later."""
 
     code = "unavailable"
+
+
+class BackupCorrupt(DataHarbourError):
+    """An object of the vault that is not what was written there."""
+
+    code = "backup-corrupt"
 
 
 class JobFailed(DataHarbourError):

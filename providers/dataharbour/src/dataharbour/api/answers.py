@@ -22,7 +22,7 @@ from dataharbour.errors import DataHarbourError
 Responses = dict[int | str, dict[str, Any]]
 Kind = type[DataHarbourError]
 
-_OF_TASKS: tuple[Kind, ...] = (errors.JobBusy,)  # what no request meets
+_OF_TASKS: tuple[Kind, ...] = (errors.JobBusy, errors.VaultBusy)  # what no request meets
 
 CODES = "x-codes"  # of an answer: the values that its `code` may have
 RIGHTS = "x-rights"  # of an address: what the auth manager is asked

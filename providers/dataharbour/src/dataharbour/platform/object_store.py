@@ -13,7 +13,7 @@ import json
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -211,7 +211,6 @@ def _identities(keys: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
         "spark": [f"{action}:lake" for action in _OBJECT],
         "logs": [f"{action}:logs" for action in _OBJECT],
         "vault_admin": everything,
-        "prune": [f"{action}:vault" for action in _OBJECT],
     }
     identities: list[dict[str, Any]] = []
     for name, (access, secret) in keys.items():
@@ -220,37 +219,42 @@ def _identities(keys: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
             "credentials": [{"accessKey": access, "secretKey": secret}],
             "actions": rights.get(name, []),
         }
-        if name == "backup":
-            identity["policyNames"] = ["vault-backup"]
+        if name in _VAULT_ACTIONS:
+            identity["policyNames"] = [f"vault-{name}"]
         identities.append(identity)
-    policy = {"name": "vault-backup", "content": json.dumps(_BACKUP_POLICY)}
-    return {"identities": identities, "policies": [policy]}
+    policies = [
+        {"name": f"vault-{name}", "content": json.dumps(_policy(actions))}
+        for name, actions in _VAULT_ACTIONS.items()
+    ]
+    return {"identities": identities, "policies": policies}
 
 
-# SeaweedFS's coarse action `Write` would include deletion; a policy tells them apart.
-_BACKUP_POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": [
-                "s3:PutObject",
-                "s3:PutObjectRetention",
-                "s3:GetObject",
-                "s3:GetObjectVersion",
-                "s3:GetObjectRetention",
-                "s3:ListBucket",
-                "s3:ListBucketVersions",
-                "s3:ListBucketMultipartUploads",
-                "s3:ListMultipartUploadParts",
-                "s3:AbortMultipartUpload",
-                "s3:GetBucketObjectLockConfiguration",
-                "s3:GetBucketVersioning",
-            ],
-            "Resource": ["arn:aws:s3:::vault", "arn:aws:s3:::vault/*"],
-        }
-    ],
+# SeaweedFS's coarse action `Write` would include deletion; policies tell them apart.
+_WRITE_VAULT = (
+    "s3:PutObject",
+    "s3:PutObjectRetention",
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:GetObjectRetention",
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+    "s3:ListBucketMultipartUploads",
+    "s3:ListMultipartUploadParts",
+    "s3:AbortMultipartUpload",
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetBucketVersioning",
+)
+_VAULT_ACTIONS = {
+    "backup": _WRITE_VAULT,
+    "prune": (*_WRITE_VAULT, "s3:DeleteObject", "s3:DeleteObjectVersion"),
 }
+
+
+def _policy(actions: Sequence[str]) -> dict[str, Any]:
+    """May do these in the vault."""
+    resources = ["arn:aws:s3:::vault", "arn:aws:s3:::vault/*"]
+    statement = {"Effect": "Allow", "Action": actions, "Resource": resources}
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _security() -> str:

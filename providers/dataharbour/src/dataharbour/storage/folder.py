@@ -1,4 +1,4 @@
-"""A local folder as an object store.
+"""A local folder as an object store, which retains nothing by itself.
 
 Writes go to a hidden name first and are renamed, so that a reader sees an object
 whole or not at all, and a crash of the machine leaves the old or the new one.
@@ -7,6 +7,8 @@ whole or not at all, and a crash of the machine leaves the old or the new one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from uuid import uuid4
 
-from dataharbour.errors import ConfigError, NotFound, Unavailable
-from dataharbour.storage.store import StoredObject
+from dataharbour.errors import ConfigError, NotFound, Stale, Unavailable
+from dataharbour.storage.store import StoredObject, Tagged
 
 _UNFINISHED = ".unfinished-"
+_LOCK = f"{_UNFINISHED}lock"  # who changes an object by its tag holds it
 
 
 class FolderStore:
@@ -65,6 +68,60 @@ class FolderStore:
         """See `ObjectStore.put`."""
         self._write(key, lambda file: file.write(data))
 
+    def create(self, key: str, data: bytes, *, retain_until: datetime | None = None) -> bool:  # noqa: ARG002
+        """See `ConditionalStore.create`."""
+        try:
+            self._write(key, lambda file: file.write(data), place=_link)
+        except FileExistsError:
+            return False
+        return True
+
+    def read_tagged(self, key: str) -> Tagged:
+        """See `ConditionalStore.read_tagged`."""
+        data = self.read(key)
+        return Tagged(data, hashlib.sha256(data).hexdigest())
+
+    def replace(self, key: str, data: bytes, tag: str) -> None:
+        """See `ConditionalStore.replace`."""
+        with self._locked():
+            try:
+                current = self.read_tagged(key).tag
+            except NotFound:
+                current = None
+            if current != tag:
+                raise Stale(f"{self._path(key)} has changed meanwhile.", "Read it again.")
+            self.put(key, data)
+
+    def find(self, key: str) -> StoredObject:
+        """See `ConditionalStore.find`."""
+        path = self._path(key)
+        with _translated(path):
+            stat = path.stat()
+        return StoredObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+    def retain(self, key: str, until: datetime) -> None:  # noqa: ARG002
+        """See `ConditionalStore.retain`; a folder cannot."""
+        self.find(key)
+
+    def retained_until(self, key: str) -> datetime | None:
+        """See `ConditionalStore.retained_until`; a folder retains nothing."""
+        self.find(key)
+        return None
+
+    def purge(self, keys: Iterable[str]) -> None:
+        """See `ConditionalStore.purge`; there are no other versions."""
+        self.delete(keys)
+
+    def clock(self) -> datetime:
+        """See `ConditionalStore.clock`: the time of a new file, where the disk may be another's."""
+        probe = self._root / f"{_UNFINISHED}{uuid4().hex}"
+        with _translated(probe):
+            os.close(_create(probe))
+            try:
+                return datetime.fromtimestamp(int(probe.stat().st_mtime), UTC)
+            finally:
+                probe.unlink(missing_ok=True)
+
     def copy(self, source: str, target: str) -> None:
         """See `ObjectStore.copy`."""
         path = self._path(source)
@@ -85,7 +142,27 @@ class FolderStore:
                 except OSError:  # not empty, or already gone
                     break
 
-    def _write(self, key: str, fill: Callable[[BinaryIO], object]) -> None:
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time, until it is done or dead."""
+        path = self._root / _LOCK
+        with _translated(path):
+            self._root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with _translated(path):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _write(
+        self,
+        key: str,
+        fill: Callable[[BinaryIO], object],
+        *,
+        place: Callable[[Path, Path], object] = Path.replace,
+    ) -> None:
         path = self._path(key)
         unfinished = path.with_name(f"{_UNFINISHED}{uuid4().hex}")
         with _translated(path):
@@ -97,7 +174,7 @@ class FolderStore:
                     file.flush()
                     os.fsync(file.fileno())
                 self._hand_over(unfinished)
-                unfinished.replace(path)
+                place(unfinished, path)
                 _sync_folder(path.parent)
             finally:
                 unfinished.unlink(missing_ok=True)
@@ -134,10 +211,17 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NotFound(f"There is no file {path}.", "Was it deleted, or moved?") from error
+    except FileExistsError:
+        raise
     except OSError as error:
         raise Unavailable(
             f"{path}: {error.strerror}.", "Look at the disk's space and at the folder's rights."
         ) from error
+
+
+def _link(unfinished: Path, path: Path) -> None:
+    """Give a file its name, unless another one has it."""
+    path.hardlink_to(unfinished)
 
 
 def _create(path: Path) -> int:

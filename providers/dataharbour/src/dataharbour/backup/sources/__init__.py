@@ -1,0 +1,1 @@
+"""What recovery points are made of: folders, buckets, PostgreSQL."""
