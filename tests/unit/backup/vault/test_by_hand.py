@@ -16,7 +16,7 @@ from dataharbour.testing.vaults import OPERATOR, SOURCE, VaultPlace, fill, rando
 PAGE = Path(__file__).resolve().parents[4] / "docs/reference/vault-format.md"
 (SHELL,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.S)
 PROGRAMS = ("age", "jq", "zstd", "openssl", "tar")
-MISSING = [program for program in PROGRAMS if shutil.which(program) is None]
+MISSING = [program for program in PROGRAMS if shutil.which(program, path=os.defpath) is None]
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
