@@ -257,6 +257,15 @@ def test_a_body_that_is_not_sent_as_json_is_told_so(admin, traces, kind):
     assert traces() == before
 
 
+def test_a_body_that_is_missing_or_of_a_kind_of_json_is_no_other_format(admin):
+    headers = {"Content-Type": "application/vnd.ops+json"}
+    for answer in (
+        admin.post("/api/v1/jobs/hello/runs"),
+        admin.post("/api/v1/jobs/hello/runs", content=b"[]", headers=headers),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid-request")
+
+
 def test_what_is_nested_too_deep_is_refused(admin, traces):
     before = traces()
     for depth in (65, 300, 900, 990, 5_000, 40_000):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dataharbour.errors import ConfigError
+from dataharbour.errors import ConfigError, Unavailable
 from dataharbour.storage.folder import FolderStore
 
 
@@ -29,3 +29,12 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
     with pytest.raises(ConfigError, match="symbolic link"):
         FolderStore(lake).put("gold/part-0.parquet", b"x")
     assert list(outside.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_and_stays(tmp_path):
+    store = FolderStore(tmp_path)
+    store.put("a", b"x")
+    for write in (store.put, store.create):
+        with pytest.raises(Unavailable, match="a"):
+            write("a/b", b"y")
+    assert store.read("a") == b"x"

@@ -184,7 +184,9 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     """Names each field. Values are not repeated: they may be secrets."""
     assert isinstance(error, RequestValidationError)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and any(found["loc"][0] == "body" for found in error.errors()):
+    is_json = kind == "application/json" or kind.endswith("+json")
+    unread = (tuple(e["loc"]) == ("body",) and e["type"] != "missing" for e in error.errors())
+    if not is_json and any(unread):
         said = f"The body's type is {kind[:60]!r}" if kind else "The body's type is not given"
         return problem_response(
             UnsupportedMedia(

@@ -72,7 +72,7 @@ class FolderStore:
         """See `ConditionalStore.create`."""
         try:
             self._write(key, lambda file: file.write(data), place=_link)
-        except FileExistsError:
+        except _Taken:
             return False
         return True
 
@@ -211,17 +211,22 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NotFound(f"There is no file {path}.", "Was it deleted, or moved?") from error
-    except FileExistsError:
-        raise
     except OSError as error:
         raise Unavailable(
             f"{path}: {error.strerror}.", "Look at the disk's space and at the folder's rights."
         ) from error
 
 
+class _Taken(Exception):
+    """Another file has the name."""
+
+
 def _link(unfinished: Path, path: Path) -> None:
     """Give a file its name, unless another one has it."""
-    path.hardlink_to(unfinished)
+    try:
+        path.hardlink_to(unfinished)
+    except FileExistsError as error:
+        raise _Taken from error
 
 
 def _create(path: Path) -> int:

@@ -46,7 +46,7 @@ class S3Store:
         region: str | None = None,
     ) -> None:
         self._bucket = bucket
-        self._client = s3_client(endpoint_url, access_key, secret_key, region)
+        self._client = _client(endpoint_url, access_key, secret_key, region)
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `ObjectStore.objects`."""
@@ -202,11 +202,11 @@ class S3Store:
         return until
 
     def _translated(self, key: str) -> AbstractContextManager[None]:
-        return translated(f"s3://{self._bucket}/{key}")
+        return _translated(f"s3://{self._bucket}/{key}")
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
+def _translated(where: str) -> Iterator[None]:
     """The errors of botocore as ours; its texts hold no secret."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -250,10 +250,9 @@ def _where_it_can() -> Iterator[None]:
             raise
 
 
-def s3_client(
+def _client(
     endpoint_url: str | None, access_key: str | None, secret_key: str | None, region: str | None
 ) -> Any:
-    """boto3's client, as we use it for any store of the S3 protocol."""
     import boto3  # slow to import
     from botocore.config import Config
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
-from dataharbour.storage.s3 import s3_client, translated
+from dataharbour.storage.s3 import S3Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +49,8 @@ class OpenVersion:
     tags: Mapping[str, str]
 
 
-class BucketVersions:
-    """All versions of the objects of a bucket.
-
-    Args:
-        bucket: its name.
-        endpoint_url: the store's URL; None for AWS.
-        access_key: key id; None for the default chain of AWS.
-        secret_key: the secret to it.
-        region: the bucket's region.
-    """
-
-    def __init__(
-        self,
-        bucket: str,
-        *,
-        endpoint_url: str | None = None,
-        access_key: str | None = None,
-        secret_key: str | None = None,
-        region: str | None = None,
-    ) -> None:
-        self._bucket = bucket
-        self._client = s3_client(endpoint_url, access_key, secret_key, region)
+class BucketVersions(S3Store):
+    """A bucket whose versions are read, too."""
 
     def versions(self) -> Iterator[ObjectVersion]:
         """All versions, sorted by key, of each key the newest first.
@@ -79,7 +59,7 @@ class BucketVersions:
             Unavailable: the store does not answer, or refuses.
         """
         pages = self._client.get_paginator("list_object_versions")
-        with translated(f"s3://{self._bucket}/"):
+        with self._translated(""):
             for page in pages.paginate(Bucket=self._bucket):
                 yield from _in_order(page)
 
@@ -92,7 +72,7 @@ class BucketVersions:
             Unavailable: the store does not answer, or refuses.
         """
         place = {"Bucket": self._bucket, "Key": version.key, "VersionId": version.version}
-        with translated(f"s3://{self._bucket}/{version.key}"):
+        with self._translated(version.key):
             reply = self._client.get_object(**place)
             tags: list[dict[str, str]] = []
             if reply.get("TagCount"):

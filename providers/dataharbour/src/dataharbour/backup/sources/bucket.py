@@ -121,9 +121,9 @@ def _read_ahead(
     waiting: deque[tuple[Row | None, Row | None, Future[_Small] | None]] = deque()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="bucket") as threads:
         for was, now in pairs:
-            is_read = now is not None and not (was and _has_same_content(was, now))
-            is_small = now is not None and now["size"] <= _SMALL_BYTES
-            reading = threads.submit(_read_small, bucket, now) if is_read and is_small else None
+            reading = None
+            if now and not (was and _has_same_content(was, now)) and now["size"] <= _SMALL_BYTES:
+                reading = threads.submit(_read_small, bucket, now)
             waiting.append((was, now, reading))
             if len(waiting) > _AT_ONCE:
                 yield waiting.popleft()
@@ -134,8 +134,7 @@ def _read_ahead(
 _Small = tuple[bytes, Row]  # a content, and what else its version has
 
 
-def _read_small(bucket: BucketVersions, row: Row | None) -> _Small:
-    assert row is not None
+def _read_small(bucket: BucketVersions, row: Row) -> _Small:
     with bucket.opened(_version(row)) as version:
         return version.stream.read(), _details(version)
 

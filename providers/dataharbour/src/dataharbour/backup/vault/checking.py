@@ -5,7 +5,7 @@ Every fault is named by its point and its object.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def check_point(
     for named in point.document["indexes"]:
         yield from _sized(point, named["name"], named["size"], sizes)
         try:
-            packs = needed_packs(lists, [named["name"]])
+            packs = list(packs_of(lists.read(named["name"])))
         except BackupCorrupt as error:
             yield Fault(point.number, named["name"], error.problem)
             continue
@@ -74,15 +74,6 @@ def check_point(
             for part in layer["parts"]:
                 yield from _sized(point, part["name"], part["size"], sizes)
                 yield from _named_contents(point, lists, source, part, known)
-
-
-def needed_packs(lists: SealedObjects, indexes: Iterable[str]) -> list[Pack]:
-    """The packs that lists of an index name.
-
-    Raises:
-        BackupCorrupt: a list is missing or damaged.
-    """
-    return [pack for name in indexes for pack in packs_of(lists.read(name))]
 
 
 def read_packs(
@@ -104,11 +95,12 @@ def read_packs(
     """
     lists = SealedObjects(store, (keys.index_identity,))
     packs = SealedObjects(store, (keys.data_identity,))
-    try:
-        needed = needed_packs(lists, [named["name"] for named in point.document["indexes"]])
-    except BackupCorrupt as error:
-        yield Fault(point.number, "lists/", error.problem)
-        return
+    needed: list[Pack] = []
+    for named in point.document["indexes"]:
+        try:
+            needed += packs_of(lists.read(named["name"]))
+        except BackupCorrupt as error:
+            yield Fault(point.number, named["name"], error.problem)
     for pack in needed:
         name = pack.part.name
         if int((names.digest_of(name) or "0")[:8], 16) % of != part:

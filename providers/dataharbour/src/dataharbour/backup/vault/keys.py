@@ -14,7 +14,7 @@ from typing import Any
 
 from dataharbour.backup.vault import names
 from dataharbour.backup.vault.age import decrypt, encrypt, new_identity
-from dataharbour.backup.vault.signed import checked, new_signing_key, public_key, sign
+from dataharbour.backup.vault.signed import checked, new_signing_key, sign
 from dataharbour.errors import BackupCorrupt, ConfigError
 from dataharbour.storage.store import ConditionalStore
 
@@ -70,7 +70,7 @@ def create_vault(
     signing_key, signing_public = new_signing_key()
     identities = {"data": data_identity, "index": index_identity, "signing": signing_key}
     number = 1 + len(_key_names(store))  # of somebody who was killed here before
-    wrapped = wrap(identities, people=people, number=number, now=now)
+    wrapped = _wrapped(identities, people=people, number=number, now=now)
     about = {
         "format": FORMAT,
         "version": VERSION,
@@ -105,21 +105,6 @@ def open_as_reader(store: ConditionalStore, person_identity: str) -> ReaderKeys:
     return ReaderKeys(about["id"], about["signing"], data, index)
 
 
-def open_as_writer(store: ConditionalStore, person_identity: str) -> WriterKeys:
-    """The writer's keys of a vault, by the identity of somebody whom they were sealed to.
-
-    Raises:
-        NotFound: there is no vault.
-        BackupCorrupt: what is there is damaged, or was sealed to somebody else.
-    """
-    about = about_vault(store)
-    wrapped = _newest_keys(store, about["signing"])
-    index, signing = (
-        decrypt(wrapped[name].encode(), [person_identity]).decode() for name in ("index", "signing")
-    )
-    return WriterKeys(about["id"], about["data"], about["index"], index, signing)
-
-
 def about_vault(store: ConditionalStore) -> dict[str, Any]:
     """What a vault says of itself.
 
@@ -143,7 +128,7 @@ def about_vault(store: ConditionalStore) -> dict[str, Any]:
     return about
 
 
-def wrap(
+def _wrapped(
     identities: Mapping[str, str], *, people: Mapping[str, str], number: int, now: datetime
 ) -> dict[str, Any]:
     """The document that holds the identities, each an age file to all people, as text."""
@@ -169,8 +154,3 @@ def _newest_keys(store: ConditionalStore, signing: str) -> dict[str, Any]:
         "Nothing below keys/ is signed by this vault's writer.",
         "Older versions of its objects may still be there.",
     )
-
-
-def keys_of(writer: WriterKeys) -> str:
-    """The public key by which others check what a writer signs."""
-    return public_key(writer.signing_key)

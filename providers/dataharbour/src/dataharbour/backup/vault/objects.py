@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from dataharbour.backup.vault import names
@@ -41,12 +40,10 @@ class SealedObjects:
     Attributes:
         store: where they are.
         identities: what this process may open; without any it only writes.
-        retain_until: nobody may delete what is written now before that, aware, or None.
     """
 
     store: ConditionalStore
     identities: Sequence[str] = field(default=(), repr=False)
-    retain_until: datetime | None = None
 
     def write_pack(self, sealed: bytes) -> StoredPart:
         """Store sealed bytes as a pack."""
@@ -85,7 +82,7 @@ class SealedObjects:
 
     def _write(self, name: str, sealed: bytes) -> StoredPart:
         # Nothing else has this name, so one that is there is the same.
-        self.store.create(name, sealed, retain_until=self.retain_until)
+        self.store.create(name, sealed)
         return StoredPart(name, len(sealed))
 
 
