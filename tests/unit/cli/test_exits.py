@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from dataharbour import errors
 from dataharbour.cli.exits import Exit, exit_of
 from dataharbour.cli.main import app
+from dataharbour.platform import preflight
+from dataharbour.platform.bootstrap.checks import Check
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 
@@ -70,3 +72,20 @@ def test_a_platform_that_does_not_run_does_not_answer(harbour, monkeypatch, verb
     done = harbour(*verb)
     assert done.exit_code == Exit.UNAVAILABLE
     assert "does not run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("check", "code"),
+    [
+        (Check("jars", False, "cannot be had", "-", needed=False), 0),
+        (Check("job:broken", False, "no YAML", "-", needed=False), Exit.FAILED),
+        (Check("state-folder", False, "not writable", "-"), Exit.FAILED),
+    ],
+    ids=lambda value: getattr(value, "id", None),
+)
+def test_doctor_fails_for_what_the_platform_or_a_job_needs(harbour, monkeypatch, check, code):
+    monkeypatch.setattr(preflight, "run", lambda *_, **__: [check])
+    monkeypatch.setattr(preflight, "look_further", lambda *_: [])
+    done = harbour("doctor")
+    assert done.exit_code == code, done.output
+    assert check.detail in done.stdout

@@ -218,6 +218,7 @@ def test_status_names_what_a_killed_supervisor_left(home, supervised):
     until(lambda: not supervised.is_alive())
     found = status(home)
     assert not found["ready"]
+    assert "postgres is orphaned, vault is orphaned" in found["lacks"]
     assert [(s["name"], s["state"]) for s in found["services"]] == [
         ("postgres", "orphaned"), ("vault", "orphaned"), ("of-another-version", "orphaned"),
     ]  # fmt: skip
